@@ -1,0 +1,133 @@
+"""Where models are, and what their headers say; reads no weights."""
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gdncodec.config import ModelConfig
+from gdncodec.errors import ModelError
+
+__all__ = ["DEFAULT_MODEL", "ModelEntry", "find_model", "find_model_for", "list_models", "user_folder"]
+
+DEFAULT_MODEL = "photo"
+"""Name of the model that is used when none is named."""
+
+_SUFFIX = ".safetensors"
+_MAX_HEADER = 1 << 24
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model file, known by its header."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name.removesuffix(_SUFFIX)
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """The safetensors metadata.
+
+        Raises:
+            ModelError: the file is not a model file.
+        """
+        try:
+            with self.path.open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                if length > _MAX_HEADER:
+                    msg = f"its header claims {length} bytes"
+                    raise ValueError(msg)
+                metadata = json.loads(file.read(length))["__metadata__"]
+        except (OSError, ValueError, struct.error, KeyError, TypeError) as error:
+            msg = f"{self.path}: not a model file ({error})"
+            raise ModelError(msg) from error
+        if not isinstance(metadata, dict) or not {"config", "fingerprint"} <= metadata.keys():
+            msg = f"{self.path}: a safetensors file, but not a model of this program"
+            raise ModelError(msg)
+        return metadata
+
+    @property
+    def config(self) -> ModelConfig:
+        return ModelConfig.from_json(self.metadata["config"])
+
+    @property
+    def fingerprint(self) -> bytes:
+        """First 8 bytes of the SHA-256 over what decoding needs; see :mod:`gdncodec.weights`."""
+        return bytes.fromhex(self.metadata["fingerprint"])
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """How the model was trained and what it measured; may be empty."""
+        card: dict[str, Any] = json.loads(self.metadata.get("card", "{}"))
+        return card
+
+
+def user_folder() -> Path:
+    """Return the folder for a user's own models; it need not exist."""
+    import platformdirs
+
+    override = os.environ.get("GDNCODEC_MODELS")
+    return Path(override) if override else Path(platformdirs.user_data_dir("gdncodec")) / "models"
+
+
+def list_models() -> list[ModelEntry]:
+    """Return the models that can be named, the user's before the installed ones."""
+    found: dict[str, ModelEntry] = {}
+    for path in _model_files():
+        entry = ModelEntry(path)
+        found.setdefault(entry.name, entry)
+    return list(found.values())
+
+
+def find_model(name_or_path: str | Path | None = None) -> ModelEntry:
+    """Return the model of that name, or the file at that path, or the default model.
+
+    Raises:
+        ModelError: there is none.
+    """
+    wanted = str(name_or_path or DEFAULT_MODEL)
+    if os.sep in wanted or wanted.endswith(_SUFFIX):
+        entry = ModelEntry(Path(wanted))
+        _ = entry.metadata
+        return entry
+    models = list_models()
+    for entry in models:
+        if entry.name == wanted:
+            return entry
+    names = ", ".join(m.name for m in models) or "none"
+    msg = f"no model named {wanted!r}; there are: {names} (a path must end in {_SUFFIX})"
+    raise ModelError(msg)
+
+
+def find_model_for(fingerprint: bytes) -> ModelEntry:
+    """Return the model that decodes files with this fingerprint.
+
+    Raises:
+        ModelError: there is none.
+    """
+    for path in _model_files():
+        entry = ModelEntry(path)
+        try:
+            if entry.fingerprint == fingerprint:
+                return entry
+        except ModelError:
+            continue  # a damaged model beside a good one must not stop decoding
+    msg = (
+        f"the file was made with model {fingerprint.hex()}, which is not installed; "
+        f"put its model file into {user_folder()} or name it with --model"
+    )
+    raise ModelError(msg)
+
+
+def _model_files() -> Iterator[Path]:
+    package = Path(__file__).resolve().parent
+    # The wheel maps models/ into the package; a clone and an editable install keep it beside.
+    for folder in (user_folder(), package / "models", package.parent / "models"):
+        yield from sorted(folder.glob(f"*{_SUFFIX}"))

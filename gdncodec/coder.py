@@ -1,0 +1,193 @@
+"""Symbols to bytes and back, with integer tables.
+
+The tables come from the model file and are integers, so the decoder meets no rounded number on its
+way from bytes to symbols: a stream means the same on every machine.
+
+A *table* gives the 2K + 1 symbols -K to K, and an escape after them, integer frequencies that are
+at least 1 and sum to 2**24. One slice is coded by one range coder (``constriction``, 32-bit words):
+first every symbol that uses table 0, in raster order (channel, row, column), then those of table 1,
+and so on; then the escaped symbols, in the same order, by three uniform fields:
+
+=========  ==================================  =====================================
+field      for every escaped symbol            with ``excess = abs(symbol) - K``
+=========  ==================================  =====================================
+length     uniform over 32                     ``n = bit length of excess``, 1 to 23
+sign       uniform over 2                      1 for a negative symbol
+mantissa   uniform over ``2**(n - 1)``, n > 1  ``excess - 2**(n - 1)``
+=========  ==================================  =====================================
+
+All lengths come before all signs, and all signs before all mantissas.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from constriction.stream.model import Categorical, Uniform
+from constriction.stream.queue import RangeDecoder, RangeEncoder
+
+from gdncodec.errors import FormatError, ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MAX_SYMBOL", "TOTAL_FREQUENCY", "Tables", "decode", "encode"]
+
+TOTAL_FREQUENCY = 1 << 24
+"""What the frequencies of one table sum to."""
+
+MAX_SYMBOL = 1 << 22
+"""Largest magnitude of a symbol."""
+
+_LENGTHS = 32
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A bank of frequency tables.
+
+    Args:
+        frequencies: (sum of 2K + 2 over the tables,) integers, the tables one after another.
+        halfwidths: (T,) integers K >= 0, at most 256 tables.
+
+    Raises:
+        ModelError: the numbers are not such tables.
+    """
+
+    frequencies: "NDArray[Any]"
+    halfwidths: "NDArray[Any]"
+
+    def __post_init__(self) -> None:
+        sizes = 2 * self.halfwidths.astype(np.int64) + 2
+        counts = self.frequencies.astype(np.int64)
+        usable = (
+            1 <= sizes.size <= 256
+            and self.halfwidths.min() >= 0
+            and sizes.sum() == counts.size
+            and counts.min() >= 1
+            and (np.add.reduceat(counts, np.cumsum(sizes) - sizes) == TOTAL_FREQUENCY).all()
+        )
+        if not usable:
+            msg = "the model's frequency tables are inconsistent"
+            raise ModelError(msg)
+
+    @cached_property
+    def _split(self) -> "list[NDArray[Any]]":
+        ends = np.cumsum(2 * self.halfwidths.astype(np.int64) + 2)
+        return np.split(self.frequencies.astype(np.int64), ends[:-1])
+
+    def model(self, table: int) -> Categorical:
+        """Return the coder's model for a table.
+
+        The coder gives every symbol 1 and shares out the rest in proportion to the numbers it is
+        given. Given ``frequency - 1``, which sum to exactly that rest, its scale is exactly 1.0
+        and its fixed-point model is exactly the table.
+        """
+        return Categorical((self._split[table] - 1).astype(np.float64), perfect=False)
+
+    def bits(self, table: int) -> "NDArray[np.float64]":
+        """Return the cost in bits of each entry of a table, the escape last."""
+        return -np.log2(self._split[table] / TOTAL_FREQUENCY)
+
+
+def encode(symbols: "NDArray[Any]", table_of: "NDArray[Any]", tables: Tables) -> bytes:
+    """Code symbols, each with the table named for it.
+
+    Args:
+        symbols: (n,) integers of magnitude at most ``MAX_SYMBOL``.
+        table_of: (n,) uint8, the table of each symbol.
+        tables: the bank.
+
+    Returns:
+        A multiple of four bytes: the words of the range coder, little-endian.
+
+    Raises:
+        ValueError: a symbol is out of range.
+    """
+    if symbols.size and np.abs(symbols).max() > MAX_SYMBOL:
+        msg = f"symbols must be within +-{MAX_SYMBOL}, got {np.abs(symbols).max()}"
+        raise ValueError(msg)
+    order = np.argsort(table_of, kind="stable")
+    ordered = symbols[order].astype(np.int32)
+    halfwidth = tables.halfwidths.astype(np.int32)[table_of[order]]
+    excess = np.abs(ordered) - halfwidth
+    escaped = excess > 0
+    entries = np.where(escaped, 2 * halfwidth + 1, ordered + halfwidth)
+
+    coder = RangeEncoder()
+    start = 0
+    for table, count in _runs(table_of):
+        coder.encode(entries[start : start + count], tables.model(table))
+        start += count
+    if escaped.any():
+        _encode_escapes(coder, excess[escaped], ordered[escaped] < 0)
+    return coder.get_compressed().astype("<u4").tobytes()
+
+
+def decode(data: bytes, table_of: "NDArray[Any]", tables: Tables) -> "NDArray[np.int32]":
+    """Return the symbols (n,) int32 that :func:`encode` was given.
+
+    Raises:
+        FormatError: the data are not what :func:`encode` makes.
+    """
+    if len(data) % 4:
+        msg = f"coded data must be a multiple of 4 bytes, got {len(data)}"
+        raise FormatError(msg)
+    coder = RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+    order = np.argsort(table_of, kind="stable")
+    halfwidth = tables.halfwidths.astype(np.int32)[table_of[order]]
+    ordered = np.empty(table_of.size, np.int32)
+    try:
+        start = 0
+        for table, count in _runs(table_of):
+            ordered[start : start + count] = coder.decode(tables.model(table), count)
+            start += count
+        ordered -= halfwidth
+        escaped = ordered > halfwidth
+        if escaped.any():
+            excess, negative = _decode_escapes(coder, int(escaped.sum()))
+            magnitude = halfwidth[escaped] + excess
+            ordered[escaped] = np.where(negative, -magnitude, magnitude)
+        if not coder.maybe_exhausted():
+            msg = "coded data go on after the last symbol"
+            raise FormatError(msg)
+    except (ValueError, AssertionError) as error:
+        msg = f"coded data are damaged ({error})"
+        raise FormatError(msg) from error
+    symbols = np.empty_like(ordered)
+    symbols[order] = ordered
+    return symbols
+
+
+def _runs(table_of: "NDArray[Any]") -> list[tuple[int, int]]:
+    """Return (table, number of symbols) for every table in use, in order."""
+    counts = np.bincount(table_of, minlength=1)
+    return [(int(t), int(counts[t])) for t in np.flatnonzero(counts)]
+
+
+def _encode_escapes(
+    coder: RangeEncoder, excess: "NDArray[np.int32]", negative: "NDArray[np.bool_]"
+) -> None:
+    _, lengths = np.frexp(excess)  # exact: excess is far below 2**53
+    coder.encode(lengths.astype(np.int32), Uniform(_LENGTHS))
+    coder.encode(negative.astype(np.int32), Uniform(2))
+    powers = np.int32(1) << (lengths.astype(np.int32) - 1)
+    long = lengths > 1
+    if long.any():
+        coder.encode((excess - powers)[long], Uniform(), powers[long])
+
+
+def _decode_escapes(
+    coder: RangeDecoder, count: int
+) -> "tuple[NDArray[np.int32], NDArray[np.bool_]]":
+    lengths = coder.decode(Uniform(_LENGTHS), count)
+    negative = coder.decode(Uniform(2), count) == 1
+    if lengths.min() < 1 or lengths.max() > MAX_SYMBOL.bit_length():
+        msg = "an escaped symbol is out of range"
+        raise FormatError(msg)
+    excess = np.int32(1) << (lengths - 1)
+    long = lengths > 1
+    if long.any():
+        excess[long] += coder.decode(Uniform(), excess[long])
+    return excess, negative

@@ -1,0 +1,93 @@
+"""What a codec is made of, as it is written into its model file."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from gdncodec.errors import ModelError
+
+__all__ = ["DOWNSAMPLING", "QUALITY_LAMBDAS", "ModelConfig"]
+
+DOWNSAMPLING = 16
+"""Pixels along one side of a latent position: four stages of stride 2."""
+
+QUALITY_LAMBDAS = (0.0013, 0.22)
+"""The lambdas that quality 0 and quality 100 stand for in a codec trained on squared error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Architecture and rate range of one codec.
+
+    Args:
+        norm: normalisation layer of the analysis transform.
+        synthesis_norm: normalisation layer of the synthesis transform, in its inverse form.
+        widths: channels after the first three analysis convolutions.
+        synthesis_widths: the same for the synthesis, in the order of the analysis.
+        latent_channels: channels M of the latent, 1 to 1024.
+        lambdas: trade-off at quality 0 and at quality 100, for the loss ``bpp + lambda * 255^2 *
+            MSE`` with MSE on [0, 1]; two equal numbers make a codec of one rate.
+        gain_nodes: number of qualities, evenly spaced, at which gains are learned.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    norm: str = "gdn1"
+    synthesis_norm: str = "gdn1"
+    widths: tuple[int, int, int] = (48, 96, 160)
+    synthesis_widths: tuple[int, int, int] = (48, 96, 160)
+    latent_channels: int = 192
+    lambdas: tuple[float, float] = QUALITY_LAMBDAS
+    gain_nodes: int = 6
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "synthesis_widths"):
+            widths = getattr(self, name)
+            if len(widths) != 3 or not all(1 <= n <= 1024 for n in widths):
+                msg = f"{name} must be three numbers from 1 to 1024, got {widths}"
+                raise ValueError(msg)
+        if not 1 <= self.latent_channels <= 1024:
+            msg = f"latent_channels must be from 1 to 1024, got {self.latent_channels}"
+            raise ValueError(msg)
+        low, high = self.lambdas
+        if not (math.isfinite(high) and 0 < low <= high):
+            msg = f"lambdas must be finite with 0 < low <= high, got {self.lambdas}"
+            raise ValueError(msg)
+        if not 2 <= self.gain_nodes <= 101:
+            msg = f"gain_nodes must be from 2 to 101, got {self.gain_nodes}"
+            raise ValueError(msg)
+
+    @property
+    def fixed_quality(self) -> float | None:
+        """The only quality of a one-rate codec, on the scale of QUALITY_LAMBDAS; else None."""
+        low, high = self.lambdas
+        if low < high:
+            return None
+        first, last = QUALITY_LAMBDAS
+        position = math.log(low / first) / math.log(last / first)
+        return round(100 * min(max(position, 0.0), 1.0), 2)
+
+    def lambda_at(self, quality: float) -> float:
+        """Return lambda at a quality: log-linear from quality 0 to quality 100."""
+        low, high = self.lambdas
+        return low * (high / low) ** (quality / 100)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelConfig":
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ModelError: the text is no configuration, or one of a newer version.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            pairs = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+            return cls(**pairs)
+        except (ValueError, TypeError) as error:
+            msg = f"the model file holds no usable configuration: {error}"
+            raise ModelError(msg) from error

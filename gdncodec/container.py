@@ -1,0 +1,233 @@
+"""The ``.gdn`` container: a header and chunks, as bytes.
+
+All numbers are unsigned and little-endian. A file is one header, 30 bytes:
+
+======  =====  ==========================================================================
+offset  bytes  field
+======  =====  ==========================================================================
+0       4      magic: 8D 47 44 4E (the last three are "GDN")
+4       1      version of the format: 0
+5       1      number of chunks
+6       1      colour mode of the picture: 0 grey, 1 RGB
+7       1      bits of a sample of the picture: 8
+8       2      quality in hundredths, 0 to 10000
+10      8      fingerprint of the model that decodes the file
+18      4      width in pixels, at least 1
+22      4      height in pixels, at least 1
+26      4      CRC-32 of bytes 0 to 25
+======  =====  ==========================================================================
+
+and then the chunks, in the order of their types, each type once at most:
+
+======  =====  ==========================================================================
+offset  bytes  field
+======  =====  ==========================================================================
+0       1      type; from 128 upwards a reader that does not know it skips the chunk
+1       4      length n of the data
+5       n      data
+5 + n   4      CRC-32 of type, length and data
+======  =====  ==========================================================================
+
+======  ==================================================================================
+type    data
+======  ==================================================================================
+1       latents: the slices in raster order, after the lengths (4 bytes each) of all but
+        the last of them
+128     ICC profile
+129     EXIF block, as in a JPEG's APP1 segment ("Exif\\0\\0" first)
+130     XMP packet
+======  ==================================================================================
+
+Nothing may follow the last chunk. CRC-32 is that of zlib.
+"""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+from gdncodec.errors import FormatError
+
+__all__ = [
+    "HEADER_SIZE",
+    "MAGIC",
+    "VERSION",
+    "ChunkType",
+    "ColorMode",
+    "Container",
+    "Header",
+    "join_slices",
+    "pack",
+    "split_slices",
+    "unpack",
+    "unpack_header",
+]
+
+MAGIC = b"\x8dGDN"
+VERSION = 0
+
+_HEADER = struct.Struct("<4sBBBBH8sII")
+_CRC = struct.Struct("<I")
+_CHUNK = struct.Struct("<BI")
+_OPTIONAL_FROM = 128
+
+HEADER_SIZE = _HEADER.size + _CRC.size
+"""Bytes of the header with its CRC."""
+
+
+class ColorMode(IntEnum):
+    """What the samples of the source picture were."""
+
+    GREY = 0
+    RGB = 1
+
+
+class ChunkType(IntEnum):
+    """Known chunks."""
+
+    LATENTS = 1
+    ICC = 128
+    EXIF = 129
+    XMP = 130
+
+
+class Header(NamedTuple):
+    """What is known of a picture before anything is decoded."""
+
+    color_mode: ColorMode
+    depth: int
+    quality: float
+    """0 to 100, in steps of 0.01."""
+    fingerprint: bytes
+    """First 8 bytes of a SHA-256; see :mod:`gdncodec.weights`."""
+    width: int
+    height: int
+
+
+class Container(NamedTuple):
+    """A whole file, taken apart."""
+
+    header: Header
+    chunks: dict[int, bytes]
+    """Data by type; types that are not known and may be skipped are left out."""
+
+
+def pack(header: Header, chunks: dict[ChunkType, bytes]) -> bytes:
+    """Return the bytes of a file."""
+    fixed = _HEADER.pack(
+        MAGIC,
+        VERSION,
+        len(chunks),
+        header.color_mode,
+        header.depth,
+        round(header.quality * 100),
+        header.fingerprint,
+        header.width,
+        header.height,
+    )
+    parts = [fixed, _CRC.pack(zlib.crc32(fixed))]
+    for kind, data in sorted(chunks.items()):
+        chunk = _CHUNK.pack(kind, len(data)) + data
+        parts += [chunk, _CRC.pack(zlib.crc32(chunk))]
+    return b"".join(parts)
+
+
+def unpack_header(data: bytes) -> Header:
+    """Read the header alone.
+
+    Raises:
+        FormatError: not a ``.gdn`` file, a newer version, damaged or truncated.
+    """
+    if not data.startswith(MAGIC):
+        found = data[:4].hex(" ") or "nothing"
+        msg = f"not a .gdn file: expected the magic bytes {MAGIC.hex(' ')}, found {found}"
+        raise FormatError(msg)
+    if len(data) < HEADER_SIZE:
+        msg = f"truncated in the header: expected {HEADER_SIZE} bytes, found {len(data)}"
+        raise FormatError(msg)
+    _, version, _, mode, depth, quality, fingerprint, width, height = _HEADER.unpack_from(data)
+    if version != VERSION:
+        msg = f"format version {version} is not known; this program reads version {VERSION}"
+        raise FormatError(msg)
+    if _CRC.unpack_from(data, _HEADER.size)[0] != zlib.crc32(data[: _HEADER.size]):
+        msg = "damaged: the CRC of the header does not match"
+        raise FormatError(msg)
+    if mode not in set(ColorMode) or depth != 8 or quality > 10000 or not width or not height:
+        msg = f"unusable header: mode {mode}, {depth} bits, quality {quality}, {width} x {height}"
+        raise FormatError(msg)
+    return Header(ColorMode(mode), depth, quality / 100, fingerprint, width, height)
+
+
+def unpack(data: bytes) -> Container:
+    """Take a file apart, checking every CRC.
+
+    Raises:
+        FormatError: not a ``.gdn`` file, a newer version, damaged, truncated, or too long.
+    """
+    header = unpack_header(data)
+    chunks: dict[int, bytes] = {}
+    position, last = HEADER_SIZE, 0
+    for _ in range(data[5]):
+        kind, chunk_data, position = _read_chunk(data, position)
+        if kind <= last:
+            msg = f"chunk of type {kind} is out of order"
+            raise FormatError(msg)
+        last = kind
+        if kind in set(ChunkType):
+            chunks[kind] = chunk_data
+        elif kind < _OPTIONAL_FROM:
+            msg = f"chunk of type {kind} is not known, and the file cannot be read without it"
+            raise FormatError(msg)
+    if position != len(data):
+        msg = f"{len(data) - position} bytes follow the last chunk"
+        raise FormatError(msg)
+    if ChunkType.LATENTS not in chunks:
+        msg = "the file holds no latents"
+        raise FormatError(msg)
+    return Container(header, chunks)
+
+
+def _read_chunk(data: bytes, start: int) -> tuple[int, bytes, int]:
+    """Return type, data and the position after the chunk."""
+    body = start + _CHUNK.size
+    if body > len(data):
+        msg = f"truncated: a chunk should begin at byte {start}, the file has {len(data)}"
+        raise FormatError(msg)
+    kind, length = _CHUNK.unpack_from(data, start)
+    end = body + length
+    if end + _CRC.size > len(data):
+        msg = f"truncated: a chunk ends at byte {end + _CRC.size}, the file has {len(data)}"
+        raise FormatError(msg)
+    if _CRC.unpack_from(data, end)[0] != zlib.crc32(data[start:end]):
+        msg = f"damaged: the CRC of the chunk at byte {start} does not match"
+        raise FormatError(msg)
+    return kind, data[body:end], end + _CRC.size
+
+
+def join_slices(slices: Sequence[bytes]) -> bytes:
+    """Return the data of a latents chunk: lengths of all but the last slice, then the slices."""
+    lengths = struct.pack(f"<{len(slices) - 1}I", *(len(s) for s in slices[:-1]))
+    return lengths + b"".join(slices)
+
+
+def split_slices(data: bytes, count: int) -> list[bytes]:
+    """Return the ``count`` slices of a latents chunk.
+
+    Raises:
+        FormatError: the lengths do not fit the data.
+    """
+    start = 4 * (count - 1)
+    if start > len(data):
+        msg = f"expected {count} slices, but the latents have {len(data)} bytes"
+        raise FormatError(msg)
+    lengths = [*struct.unpack_from(f"<{count - 1}I", data)]
+    lengths.append(len(data) - start - sum(lengths))
+    if lengths[-1] < 0:
+        msg = "the lengths of the slices exceed the latents"
+        raise FormatError(msg)
+    slices = []
+    for length in lengths:
+        slices.append(data[start : start + length])
+        start += length
+    return slices

@@ -1,0 +1,71 @@
+"""Transforms on PyTorch: arrays in, arrays out."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gdncodec.nn.transforms import analysis, synthesis
+from gdncodec.weights import Model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["TorchEngine"]
+
+
+class TorchEngine:
+    """Runs the analysis and the synthesis of one model.
+
+    Args:
+        model: the codec.
+        device: a torch device; None takes the CPU.
+
+    Raises:
+        ValueError: the device is unknown or not available.
+    """
+
+    def __init__(self, model: Model, device: str | None = None) -> None:
+        self._model = model
+        try:
+            self._device = torch.device(device or "cpu")
+            torch.empty(0, device=self._device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            msg = f"device {device!r} cannot be used: {reason}"
+            raise ValueError(msg) from error
+        self._nets: dict[str, nn.Module] = {}
+
+    def analysis(self, x: "NDArray[Any]") -> "NDArray[np.float32]":
+        """Return the latent (M, H/16, W/16) of a picture (H, W, 3) uint8, H and W multiples of 16."""
+        with torch.inference_mode():
+            pixels = torch.from_numpy(x).to(self._device).permute(2, 0, 1)[None]
+            y: NDArray[np.float32] = self._net("analysis")(pixels.float() / 255 - 0.5)[0].cpu().numpy()
+        return y
+
+    def synthesis(self, y: "NDArray[np.float32]") -> "NDArray[np.uint8]":
+        """Return the picture (H, W, 3) uint8 of a latent (M, H/16, W/16)."""
+        with torch.inference_mode():
+            latent = torch.from_numpy(y).to(self._device, memory_format=torch.preserve_format)
+            x_hat = self._net("synthesis")(latent[None])[0] + 0.5
+            pixels = (x_hat * 255).round_().clamp_(0, 255).to(torch.uint8)
+            picture: NDArray[np.uint8] = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+        return picture
+
+    def _net(self, name: str) -> nn.Module:
+        """Build a transform on its first use."""
+        if name not in self._nets:
+            config = self._model.config
+            with torch.device("meta"):
+                if name == "analysis":
+                    net = analysis(config.widths, config.latent_channels, config.norm)
+                else:
+                    net = synthesis(
+                        config.synthesis_widths, config.latent_channels, config.synthesis_norm
+                    )
+            weights = {k: torch.from_numpy(v) for k, v in self._model.network(name).items()}
+            net.load_state_dict(weights, assign=True)
+            net = net.to(self._device, memory_format=torch.channels_last).eval()
+            self._nets[name] = net
+        return self._nets[name]

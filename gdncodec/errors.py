@@ -1,0 +1,19 @@
+"""Errors that a caller may want to catch; everything else is a defect or a caller's mistake."""
+
+__all__ = ["FormatError", "GdnCodecError", "ImageError", "ModelError"]
+
+
+class GdnCodecError(Exception):
+    """Base of every error this package raises about its input."""
+
+
+class FormatError(GdnCodecError):
+    """A ``.gdn`` file is damaged, truncated, of an unknown version, or over a limit."""
+
+
+class ModelError(GdnCodecError):
+    """A model file is missing, damaged, or not the one that is needed."""
+
+
+class ImageError(GdnCodecError):
+    """A picture cannot be read, or is of a kind that is not supported."""

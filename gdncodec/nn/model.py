@@ -1,0 +1,104 @@
+"""The codec as it is trained: transforms, gains, density."""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gdncodec.config import ModelConfig
+from gdncodec.nn.bottleneck import FactorizedDensity
+from gdncodec.nn.transforms import analysis, synthesis
+
+__all__ = ["CodecModel", "CodecOutput", "Quantization"]
+
+Quantization = Literal["noise", "mixed", "round"]
+
+# Pixels are coded about mid-grey, so that zero padding stands for grey and not for black.
+_MID_GREY = 0.5
+
+_INITIAL_SPREAD = 8.0
+
+
+class CodecOutput(NamedTuple):
+    """What one training forward gives."""
+
+    x_hat: Tensor
+    """Reconstruction (N, 3, H, W), not clipped."""
+    bits: Tensor
+    """Estimated bits of every latent (N, M, H/16, W/16)."""
+
+
+def _round_straight_through(x: Tensor) -> Tensor:
+    return x + (x.round() - x).detach()
+
+
+class CodecModel(nn.Module):
+    """A variable-rate transform codec with a factorised prior.
+
+    ::
+
+        x -> g_a -> y -> * gain(q) -> round -> symbols -> * inverse_gain(q) -> y_hat -> g_s -> x_hat
+                                         |
+                                density of y, bin width 1 / gain(q)
+
+    The analysis does not see the quality q, so neither does the density of y: only the width of the
+    bins changes. Gains and inverse gains are vectors of M numbers at a few qualities, interpolated
+    linearly in their logarithm (Cui et al., arXiv 2003.02012), and start at the square root of
+    lambda (Kamisli et al., DCC 2024).
+
+    Quantisation of a forward: ``noise`` adds uniform noise for both rate and reconstruction,
+    ``mixed`` rounds for the reconstruction (straight-through gradient), ``round`` rounds for both.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        m = config.latent_channels
+        self.g_a = analysis(config.widths, m, config.norm)
+        self.g_s = synthesis(config.synthesis_widths, m, config.synthesis_norm)
+        # Start with latents that spread over several bins; smaller ones drown in the noise at first.
+        with torch.no_grad():
+            self.g_a[-1].weight *= _INITIAL_SPREAD
+            self.g_s[0].weight /= _INITIAL_SPREAD
+        self.density = FactorizedDensity(m)
+        # The unit of y is the bin width in the middle of the rate range.
+        spread = math.log(config.lambdas[1] / config.lambdas[0]) / 4
+        nodes = torch.linspace(-spread, spread, config.gain_nodes)[:, None].repeat(1, m)
+        self.log_gain = nn.Parameter(nodes.clone())
+        self.log_inverse_gain = nn.Parameter(-nodes)
+
+    def gains(self, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gain and inverse gain (N, M, 1, 1) at qualities (N,).
+
+        Qualities outside of 0 to 100 continue the first and the last segment.
+        """
+        position = quality.clamp(-10, 110) * ((self.config.gain_nodes - 1) / 100)
+        left = position.floor().clamp(0, self.config.gain_nodes - 2)
+        part = (position - left)[:, None]
+        i = left.long()
+        pair = []
+        for table in (self.log_gain, self.log_inverse_gain):
+            logs = table[i] * (1 - part) + table[i + 1] * part
+            pair.append(logs.exp()[:, :, None, None])
+        return pair[0], pair[1]
+
+    def forward(
+        self, x: Tensor, quality: Tensor, quantization: Quantization = "noise"
+    ) -> CodecOutput:
+        """Encode and decode a batch as training needs it.
+
+        Args:
+            x: pictures (N, 3, H, W) in [0, 1]; H and W are multiples of 16.
+            quality: (N,), nominally 0 to 100.
+            quantization: see the class.
+        """
+        y = self.g_a(x - _MID_GREY).float()
+        gain, inverse_gain = self.gains(quality)
+        scaled = y * gain
+        noisy = scaled + torch.rand_like(scaled) - 0.5
+        rounded = _round_straight_through(scaled)
+        for_rate = rounded if quantization == "round" else noisy
+        for_picture = noisy if quantization == "noise" else rounded
+        bits = self.density(for_rate / gain, 1 / gain)
+        return CodecOutput(self.g_s(for_picture * inverse_gain) + _MID_GREY, bits)

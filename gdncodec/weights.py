@@ -1,0 +1,150 @@
+"""Model files: one safetensors file with configuration, weights and integer tables.
+
+The metadata of the file hold ``config`` (JSON of :class:`gdncodec.config.ModelConfig`),
+``fingerprint`` (16 hexadecimal digits) and ``card`` (JSON: how it was trained, what it measured).
+The tensors are:
+
+====================  ==============  ========================================================
+name                  shape           meaning
+====================  ==============  ========================================================
+``analysis.*``        as in the nets  weights of g_a, float16 or float32
+``synthesis.*``       as in the nets  weights of g_s, float16 or float32
+``log_gain``          (K, M)          logarithm of the gains at K qualities from 0 to 100
+``log_inverse_gain``  (K, M)          the same for the inverse gains
+``tables.*``                          the bank of :class:`gdncodec.coder.Tables`
+``table_index``       (101, M) uint8  table of each channel at the whole qualities 0 to 100
+====================  ==============  ========================================================
+
+The fingerprint is the first 8 bytes of a SHA-256 over what decoding needs: the name of the
+synthesis norm, then, by sorted name, every tensor but ``analysis.*`` and ``log_gain`` as
+"name, dtype, shape" in ASCII and its little-endian bytes. A better encoder for the same decoder
+keeps its files readable.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from gdncodec.catalog import ModelEntry
+from gdncodec.coder import Tables
+from gdncodec.config import ModelConfig
+from gdncodec.errors import ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Model", "load_model", "save_model"]
+
+_ENCODER_ONLY = ("analysis.", "log_gain")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained codec as arrays."""
+
+    config: ModelConfig
+    tensors: "dict[str, NDArray[Any]]"
+
+    def network(self, name: str) -> "dict[str, NDArray[Any]]":
+        """Return the float32 weights of ``analysis`` or ``synthesis``, by their names in the net."""
+        prefix = f"{name}."
+        return {
+            key.removeprefix(prefix): value.astype(np.float32)
+            for key, value in self.tensors.items()
+            if key.startswith(prefix)
+        }
+
+    def gain(self, quality: float) -> "NDArray[np.float32]":
+        """Return the gains (M,) of the encoder: latent times gain is rounded."""
+        return self._interpolated("log_gain", quality)
+
+    def inverse_gain(self, quality: float) -> "NDArray[np.float32]":
+        """Return the inverse gains (M,) of the decoder: symbol times inverse gain is the latent."""
+        return self._interpolated("log_inverse_gain", quality)
+
+    @cached_property
+    def tables(self) -> Tables:
+        return Tables(self.tensors["tables.frequencies"], self.tensors["tables.halfwidths"])
+
+    def table_of_channel(self, quality: float) -> "NDArray[np.uint8]":
+        """Return the table (M,) of each channel; quality has two decimals, halves round up."""
+        row = (round(quality * 100) + 50) // 100
+        index: NDArray[np.uint8] = self.tensors["table_index"][row]
+        return index
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        digest = hashlib.sha256(self.config.synthesis_norm.encode())
+        for name in sorted(self.tensors):
+            if not name.startswith(_ENCODER_ONLY):
+                array = np.ascontiguousarray(self.tensors[name])
+                array = array.astype(array.dtype.newbyteorder("<"))
+                digest.update(f"{name},{array.dtype.str},{array.shape}".encode("ascii"))
+                digest.update(array.tobytes())
+        return digest.digest()[:8]
+
+    def _interpolated(self, name: str, quality: float) -> "NDArray[np.float32]":
+        logs = self.tensors[name].astype(np.float64)
+        position = quality / 100 * (len(logs) - 1)
+        left = min(int(position), len(logs) - 2)
+        part = position - left
+        return np.exp(logs[left] * (1 - part) + logs[left + 1] * part).astype(np.float32)
+
+
+def load_model(entry: ModelEntry) -> Model:
+    """Read a model file and check it against its own fingerprint.
+
+    Raises:
+        ModelError: the file is damaged or incomplete.
+    """
+    config, stated = entry.config, entry.fingerprint
+    try:
+        tensors = load_file(entry.path)
+    except (OSError, SafetensorError, ValueError) as error:
+        msg = f"{entry.path}: damaged model file ({error})"
+        raise ModelError(msg) from error
+    model = Model(config, tensors)
+    if model.fingerprint != stated:
+        msg = f"{entry.path}: damaged: its fingerprint is not the one it states"
+        raise ModelError(msg)
+    _check(model, entry.path)
+    return model
+
+
+def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
+    """Write a model file; a crash leaves the old file or the new one, whole."""
+    _check(model, path)
+    metadata = {
+        "config": model.config.to_json(),
+        "fingerprint": model.fingerprint.hex(),
+        "card": json.dumps(card, sort_keys=True),
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(model.tensors, temporary, metadata)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check(model: Model, path: Path) -> None:
+    m, nodes = model.config.latent_channels, model.config.gain_nodes
+    shapes = {"log_gain": (nodes, m), "log_inverse_gain": (nodes, m), "table_index": (101, m)}
+    for name, shape in shapes.items():
+        if name not in model.tensors or model.tensors[name].shape != shape:
+            msg = f"{path}: {name} is missing or not of shape {shape}"
+            raise ModelError(msg)
+    if not {"tables.frequencies", "tables.halfwidths"} <= model.tensors.keys():
+        msg = f"{path}: the frequency tables are missing"
+        raise ModelError(msg)
+    if model.tensors["table_index"].max() >= model.tables.halfwidths.size:
+        msg = f"{path}: a channel names a table that does not exist"
+        raise ModelError(msg)
