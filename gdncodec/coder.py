@@ -24,8 +24,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from constriction.stream.model import Categorical, Uniform
-from constriction.stream.queue import RangeDecoder, RangeEncoder
+from constriction import stream
 
 from gdncodec.errors import FormatError, ModelError
 
@@ -77,14 +76,14 @@ class Tables:
         ends = np.cumsum(2 * self.halfwidths.astype(np.int64) + 2)
         return np.split(self.frequencies.astype(np.int64), ends[:-1])
 
-    def model(self, table: int) -> Categorical:
+    def model(self, table: int) -> stream.model.Categorical:
         """Return the coder's model for a table.
 
         The coder gives every symbol 1 and shares out the rest in proportion to the numbers it is
         given. Given ``frequency - 1``, which sum to exactly that rest, its scale is exactly 1.0
         and its fixed-point model is exactly the table.
         """
-        return Categorical((self._split[table] - 1).astype(np.float64), perfect=False)
+        return stream.model.Categorical((self._split[table] - 1).astype(np.float64), perfect=False)
 
     def bits(self, table: int) -> "NDArray[np.float64]":
         """Return the cost in bits of each entry of a table, the escape last."""
@@ -115,7 +114,7 @@ def encode(symbols: "NDArray[Any]", table_of: "NDArray[Any]", tables: Tables) ->
     escaped = excess > 0
     entries = np.where(escaped, 2 * halfwidth + 1, ordered + halfwidth)
 
-    coder = RangeEncoder()
+    coder = stream.queue.RangeEncoder()
     start = 0
     for table, count in _runs(table_of):
         coder.encode(entries[start : start + count], tables.model(table))
@@ -134,7 +133,7 @@ def decode(data: bytes, table_of: "NDArray[Any]", tables: Tables) -> "NDArray[np
     if len(data) % 4:
         msg = f"coded data must be a multiple of 4 bytes, got {len(data)}"
         raise FormatError(msg)
-    coder = RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+    coder = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
     order = np.argsort(table_of, kind="stable")
     halfwidth = tables.halfwidths.astype(np.int32)[table_of[order]]
     ordered = np.empty(table_of.size, np.int32)
@@ -167,27 +166,27 @@ def _runs(table_of: "NDArray[Any]") -> list[tuple[int, int]]:
 
 
 def _encode_escapes(
-    coder: RangeEncoder, excess: "NDArray[np.int32]", negative: "NDArray[np.bool_]"
+    coder: stream.queue.RangeEncoder, excess: "NDArray[np.int32]", negative: "NDArray[np.bool_]"
 ) -> None:
     _, lengths = np.frexp(excess)  # exact: excess is far below 2**53
-    coder.encode(lengths.astype(np.int32), Uniform(_LENGTHS))
-    coder.encode(negative.astype(np.int32), Uniform(2))
+    coder.encode(lengths.astype(np.int32), stream.model.Uniform(_LENGTHS))
+    coder.encode(negative.astype(np.int32), stream.model.Uniform(2))
     powers = np.int32(1) << (lengths.astype(np.int32) - 1)
     long = lengths > 1
     if long.any():
-        coder.encode((excess - powers)[long], Uniform(), powers[long])
+        coder.encode((excess - powers)[long], stream.model.Uniform(), powers[long])
 
 
 def _decode_escapes(
-    coder: RangeDecoder, count: int
+    coder: stream.queue.RangeDecoder, count: int
 ) -> "tuple[NDArray[np.int32], NDArray[np.bool_]]":
-    lengths = coder.decode(Uniform(_LENGTHS), count)
-    negative = coder.decode(Uniform(2), count) == 1
+    lengths = coder.decode(stream.model.Uniform(_LENGTHS), count)
+    negative = coder.decode(stream.model.Uniform(2), count) == 1
     if lengths.min() < 1 or lengths.max() > MAX_SYMBOL.bit_length():
         msg = "an escaped symbol is out of range"
         raise FormatError(msg)
     excess = np.int32(1) << (lengths - 1)
     long = lengths > 1
     if long.any():
-        excess[long] += coder.decode(Uniform(), excess[long])
+        excess[long] += coder.decode(stream.model.Uniform(), excess[long])
     return excess, negative

@@ -7,10 +7,13 @@ from typing import Any
 
 from gdncodec.errors import ModelError
 
-__all__ = ["DOWNSAMPLING", "QUALITY_LAMBDAS", "ModelConfig"]
+__all__ = ["DOWNSAMPLING", "MID_GREY", "QUALITY_LAMBDAS", "ModelConfig"]
 
 DOWNSAMPLING = 16
 """Pixels along one side of a latent position: four stages of stride 2."""
+
+MID_GREY = 0.5
+"""Taken from the pixels before the analysis, so that its zero padding is grey and not black."""
 
 QUALITY_LAMBDAS = (0.0013, 0.22)
 """The lambdas that quality 0 and quality 100 stand for in a codec trained on squared error."""

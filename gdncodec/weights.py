@@ -23,7 +23,6 @@ keeps its files readable.
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +36,7 @@ from gdncodec.catalog import ModelEntry
 from gdncodec.coder import Tables
 from gdncodec.config import ModelConfig
 from gdncodec.errors import ModelError
+from gdncodec.files import write_safely
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,12 +127,9 @@ def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
         "fingerprint": model.fingerprint.hex(),
         "card": json.dumps(card, sort_keys=True),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(model.tensors, temporary, metadata)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    tensors = {name: np.ascontiguousarray(array) for name, array in model.tensors.items()}
+    with write_safely(path, overwrite=True) as temporary:
+        save_file(tensors, temporary, metadata)
 
 
 def _check(model: Model, path: Path) -> None:

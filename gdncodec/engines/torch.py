@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gdncodec.config import MID_GREY
 from gdncodec.nn.transforms import analysis, synthesis
 from gdncodec.weights import Model
 
@@ -41,14 +42,14 @@ class TorchEngine:
         """Return the latent (M, H/16, W/16) of a picture (H, W, 3) uint8, H and W multiples of 16."""
         with torch.inference_mode():
             pixels = torch.from_numpy(x).to(self._device).permute(2, 0, 1)[None]
-            y: NDArray[np.float32] = self._net("analysis")(pixels.float() / 255 - 0.5)[0].cpu().numpy()
+            y: NDArray[np.float32] = self._net("analysis")(pixels.float() / 255 - MID_GREY)[0].cpu().numpy()
         return y
 
     def synthesis(self, y: "NDArray[np.float32]") -> "NDArray[np.uint8]":
         """Return the picture (H, W, 3) uint8 of a latent (M, H/16, W/16)."""
         with torch.inference_mode():
             latent = torch.from_numpy(y).to(self._device, memory_format=torch.preserve_format)
-            x_hat = self._net("synthesis")(latent[None])[0] + 0.5
+            x_hat = self._net("synthesis")(latent[None])[0] + MID_GREY
             pixels = (x_hat * 255).round_().clamp_(0, 255).to(torch.uint8)
             picture: NDArray[np.uint8] = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
         return picture

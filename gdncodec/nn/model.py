@@ -6,16 +6,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gdncodec.config import ModelConfig
+from gdncodec.config import MID_GREY, ModelConfig
 from gdncodec.nn.bottleneck import FactorizedDensity
 from gdncodec.nn.transforms import analysis, synthesis
 
 __all__ = ["CodecModel", "CodecOutput", "Quantization"]
 
 Quantization = Literal["noise", "mixed", "round"]
-
-# Pixels are coded about mid-grey, so that zero padding stands for grey and not for black.
-_MID_GREY = 0.5
 
 _INITIAL_SPREAD = 8.0
 
@@ -93,7 +90,7 @@ class CodecModel(nn.Module):
             quality: (N,), nominally 0 to 100.
             quantization: see the class.
         """
-        y = self.g_a(x - _MID_GREY).float()
+        y = self.g_a(x - MID_GREY).float()
         gain, inverse_gain = self.gains(quality)
         scaled = y * gain
         noisy = scaled + torch.rand_like(scaled) - 0.5
@@ -101,4 +98,4 @@ class CodecModel(nn.Module):
         for_rate = rounded if quantization == "round" else noisy
         for_picture = noisy if quantization == "noise" else rounded
         bits = self.density(for_rate / gain, 1 / gain)
-        return CodecOutput(self.g_s(for_picture * inverse_gain) + _MID_GREY, bits)
+        return CodecOutput(self.g_s(for_picture * inverse_gain) + MID_GREY, bits)

@@ -1,7 +1,6 @@
 """Training state on disk: float32 weights and their moving average, in one safetensors file."""
 
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from gdncodec.config import ModelConfig
 from gdncodec.errors import ModelError
+from gdncodec.files import write_safely
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -31,12 +31,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors |= {f"average.{k}": v for k, v in checkpoint.average.items()}
     tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
     metadata = {"config": checkpoint.config.to_json(), "step": json.dumps(checkpoint.step)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with write_safely(path, overwrite=True) as temporary:
         save_file(tensors, temporary, metadata)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -1,7 +1,6 @@
 """The training loop, from pictures to checkpoints."""
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable
@@ -150,7 +149,6 @@ def train(
             losses = torch.zeros((), device=device)
     save("last.safetensors")
     report(f"step {step}: end{_validate(average, validation)}")
-    (out / "options.json").write_text(json.dumps(dataclasses.asdict(options), indent=1) + "\n")
     return average
 
 

@@ -1,0 +1,102 @@
+"""Learned image compression with GDN transforms.
+
+>>> import gdncodec
+>>> data = gdncodec.compress(image, quality=60)  # doctest: +SKIP
+>>> array = gdncodec.decompress(data)  # doctest: +SKIP
+>>> image = gdncodec.open("photo.gdn")  # doctest: +SKIP
+
+Importing the package loads nothing else; the first call loads torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from gdncodec._version import __version__
+from gdncodec.errors import FormatError, GdnCodecError, ImageError, ModelError
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+__all__ = [
+    "FormatError",
+    "GdnCodecError",
+    "ImageError",
+    "ModelError",
+    "__version__",
+    "compress",
+    "decompress",
+    "open",
+]
+
+
+def compress(
+    image: "Image.Image | NDArray[Any]",
+    *,
+    quality: float | None = None,
+    model: "str | Path | None" = None,
+    device: str | None = None,
+) -> bytes:
+    """Compress a picture.
+
+    Args:
+        image: a Pillow image, or a uint8 array (H, W, 3) in RGB.
+        quality: 0 (smallest) to 100 (best), rounded to hundredths. None stands for 50, or for the
+            only quality of a model that has one rate.
+        model: name of an installed model or path of a model file; None takes the default model.
+        device: a torch device such as ``"cuda"``; None takes the CPU.
+
+    Returns:
+        The bytes of a ``.gdn`` file. ICC profile, EXIF and XMP of a Pillow image are in it.
+
+    Raises:
+        ImageError: the image has transparency, more than 8 bits or several frames.
+        ModelError: there is no such model, or its file is damaged.
+        ValueError: an argument is out of range, or the array is not uint8 (H, W, 3).
+    """
+    from gdncodec import codec
+
+    return codec.compress(image, quality=quality, model=model, device=device)
+
+
+def decompress(data: bytes, *, device: str | None = None) -> "NDArray[np.uint8]":
+    """Decompress the bytes of a ``.gdn`` file.
+
+    Args:
+        data: what :func:`compress` returned.
+        device: a torch device; None takes the CPU.
+
+    Returns:
+        uint8 array (H, W, 3) in RGB; three equal channels for a grey picture.
+
+    Raises:
+        FormatError: the data are damaged, truncated, or not a ``.gdn`` file.
+        ModelError: the model that made the file is not installed.
+    """
+    from gdncodec import codec
+
+    return codec.decompress(data, device=device)
+
+
+def open(source: "str | os.PathLike[str]") -> "Image.Image":
+    """Read a ``.gdn`` file as a Pillow image.
+
+    Args:
+        source: path of the file.
+
+    Returns:
+        An image of mode RGB or L, whose ``info`` holds ICC profile, EXIF and XMP of the original.
+
+    Raises:
+        OSError: the file cannot be read.
+        FormatError: it is damaged, truncated, or not a ``.gdn`` file.
+        ModelError: the model that made it is not installed.
+    """
+    from pathlib import Path
+
+    from gdncodec import codec
+
+    return codec.open_gdn(Path(source))

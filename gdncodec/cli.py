@@ -1,0 +1,397 @@
+"""The command line."""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gdncodec._version import __version__
+from gdncodec.errors import FormatError, GdnCodecError, ImageError, ModelError
+
+__all__ = ["main"]
+
+_EXIT_CODES = """\b
+Exit codes:
+  0  done
+  1  any other failure, such as a full disk
+  2  the command line is wrong
+  3  a picture cannot be read or written
+  4  a .gdn file is damaged or cannot be read
+  5  a model is missing or damaged
+  6  the output exists (--force overwrites it)
+"""
+
+_EXIT_CODE_OF = {ImageError: 3, FormatError: 4, ModelError: 5}
+_EXIT_EXISTS = 6
+_OTHER_NAMES = {"encode": "compress", "decode": "decompress"}
+
+
+class _Commands(click.Group):
+    """Knows the other names of commands, and turns the library's errors into one line."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, _OTHER_NAMES.get(cmd_name, cmd_name))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FileExistsError as error:
+            message = f"{error.args[0]} exists; --force overwrites it"
+            raise _failure(message, _EXIT_EXISTS) from error
+        except GdnCodecError as error:
+            raise _failure(str(error), _EXIT_CODE_OF.get(type(error), 1)) from error
+        except ValueError as error:
+            raise _failure(str(error), 2) from error
+        except (OSError, MemoryError) as error:
+            raise _failure(str(error) or type(error).__name__, 1) from error
+
+
+def _failure(message: str, code: int) -> click.ClickException:
+    failure = click.ClickException(message)
+    failure.exit_code = code
+    return failure
+
+
+@click.group(cls=_Commands, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="gdncodec")
+def main() -> None:
+    """Compress pictures with a trained neural codec.
+
+    \b
+    gdncodec compress photo.png            writes photo.gdn
+    gdncodec decompress photo.gdn          writes photo.decoded.png
+    """
+
+
+def _common(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that every command working on pictures has."""
+    options = [
+        click.option("--device", metavar="NAME", help="Torch device, such as cuda.  [default: cpu]"),
+        click.option("--threads", type=click.IntRange(1), help="Threads of the CPU to use."),
+        click.option("-v", "--verbose", is_flag=True, help="Say more."),
+        click.option("--quiet", is_flag=True, help="Say nothing but errors."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_input = click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+_output = click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write."
+)
+_force = click.option("-f", "--force", is_flag=True, help="Overwrite an output that exists.")
+_model = click.option("--model", metavar="NAME|FILE", help="Model to use (see `gdncodec models`).")
+
+
+@main.command()
+@_input
+@_output
+@click.option(
+    "-q",
+    "--quality",
+    type=click.FloatRange(0, 100),
+    help="0 (smallest) to 100 (best), fractions allowed.  [default: 50]",
+)
+@_model
+@_force
+@_common
+def compress(
+    source: Path,
+    output: Path | None,
+    quality: float | None,
+    model: str | None,
+    force: bool,
+    device: str | None,
+    threads: int | None,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Compress the picture INPUT into a .gdn file.
+
+    The output is INPUT with the suffix .gdn unless -o names another. ICC profile, EXIF and XMP are
+    kept; the EXIF orientation stays a tag.
+    """
+    output = output or source.with_suffix(".gdn")
+    _refuse_existing(output, force, source)
+    began = time.monotonic()
+    with _Progress("compressing", quiet) as progress:
+        from gdncodec.codec import codec_for
+        from gdncodec.image import read_picture
+
+        _set_threads(threads)
+        picture = read_picture(source)
+        codec = codec_for(_find_model(model), device)
+        data = codec.compress(picture, quality, progress=progress)
+    _write(output, data, force)
+    if not quiet:
+        _report_compressed(source, output, data, picture.pixels.shape, verbose, began)
+
+
+@main.command()
+@_input
+@_output
+@_model
+@_force
+@_common
+def decompress(
+    source: Path,
+    output: Path | None,
+    model: str | None,
+    force: bool,
+    device: str | None,
+    threads: int | None,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Decompress the .gdn file INPUT into a picture.
+
+    The output is INPUT with the suffix .decoded.png unless -o names another; the suffix decides
+    the format.
+    """
+    output = output or source.with_suffix(".decoded.png")
+    _refuse_existing(output, force, source)
+    began = time.monotonic()
+    with _Progress("decompressing", quiet) as progress:
+        from gdncodec.files import write_safely
+        from gdncodec.image import output_format, write_picture
+
+        format_name = output_format(output)
+        picture = _decoded(source, model, device, threads, progress)
+        with write_safely(output, overwrite=force) as temporary:
+            write_picture(temporary, picture, format_name=format_name)
+    if not quiet:
+        height, width, _ = picture.pixels.shape
+        text = f"{output}: {width} x {height}"
+        click.echo(text + (f", {time.monotonic() - began:.2f} s" if verbose else ""))
+
+
+@main.command()
+@_input
+@_model
+@_common
+def verify(
+    source: Path,
+    model: str | None,
+    device: str | None,
+    threads: int | None,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Decode the .gdn file INPUT without writing anything."""
+    began = time.monotonic()
+    with _Progress("verifying", quiet) as progress:
+        picture = _decoded(source, model, device, threads, progress)
+    if not quiet:
+        height, width, _ = picture.pixels.shape
+        text = f"{source}: good, {width} x {height}"
+        click.echo(text + (f", {time.monotonic() - began:.2f} s" if verbose else ""))
+
+
+@main.command()
+@_input
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(source: Path, as_json: bool) -> None:
+    """Say what is in the .gdn file INPUT, without decoding it."""
+    from gdncodec.catalog import find_model_for
+    from gdncodec.container import ChunkType, unpack
+
+    data = source.read_bytes()
+    header, chunks = unpack(data)
+    try:
+        model = find_model_for(header.fingerprint)
+        name, norm = model.name, model.config.norm
+    except ModelError:
+        name = norm = None
+    facts = {
+        "file": str(source),
+        "bytes": len(data),
+        "format_version": data[4],
+        "width": header.width,
+        "height": header.height,
+        "color_mode": header.color_mode.name.lower(),
+        "depth": header.depth,
+        "quality": header.quality,
+        "bpp": round(len(data) * 8 / (header.width * header.height), 4),
+        "model": name,
+        "norm": norm,
+        "fingerprint": header.fingerprint.hex(),
+        "chunks": {ChunkType(kind).name.lower(): len(part) for kind, part in chunks.items()},
+    }
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    facts["model"] = name or "not installed"
+    facts["chunks"] = ", ".join(f"{k} {v} bytes" for k, v in facts["chunks"].items())
+    for key, value in facts.items():
+        click.echo(f"{key.replace('_', ' '):15} {'-' if value is None else value}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def models(as_json: bool) -> None:
+    """List the models that are installed."""
+    from gdncodec.catalog import list_models, user_folder
+
+    rows = []
+    for entry in list_models():
+        config = entry.config
+        rows.append(
+            {
+                "name": entry.name,
+                "bpp": entry.card.get("bpp_range"),
+                "norm": config.norm,
+                "synthesis_norm": config.synthesis_norm,
+                "quality": config.fixed_quality,
+                "bytes": entry.path.stat().st_size,
+                "fingerprint": entry.fingerprint.hex(),
+                "path": str(entry.path),
+            }
+        )
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    click.echo(f"{'name':12} {'bpp':12} {'norm':20} {'size':>8}  fingerprint")
+    for row in rows:
+        bpp = "-".join(f"{b:.2f}" for b in row["bpp"]) if row["bpp"] else "?"
+        norm = row["norm"] if row["norm"] == row["synthesis_norm"] else f"{row['norm']} / {row['synthesis_norm']}"
+        click.echo(f"{row['name']:12} {bpp:12} {norm:20} {row['bytes'] / 1e6:5.1f} MB  {row['fingerprint']}")
+    click.echo(f"Your own models go into {user_folder()}")
+
+
+@main.command()
+@click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of training pictures, searched recursively; may be given several times.",
+)
+@click.option(
+    "--val",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of validation pictures.  [default: every 25th picture of the data]",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the model file, its card and the checkpoints.",
+)
+@click.option("--norm", default="gdn1", show_default=True, help="Norm of the analysis.")
+@click.option("--synthesis-norm", help="Norm of the synthesis.  [default: as --norm]")
+@click.option(
+    "--widths", nargs=3, type=int, default=(48, 96, 160), show_default=True, help="Channels inside."
+)
+@click.option("--latent-channels", type=int, default=192, show_default=True)
+@click.option("--lambda-range", nargs=2, type=float, help="Lambda at quality 0 and 100.")
+@click.option("--lambda", "one_lambda", type=float, help="One lambda, for a model of one rate.")
+@click.option("--steps", type=click.IntRange(1), help="Stop after so many steps.")
+@click.option("--max-minutes", type=click.FloatRange(0, min_open=True), help="Stop after so long.")
+@click.option("--batch", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--crop", type=int, default=128, show_default=True, help="Side of a crop in pixels.")
+@click.option(
+    "--precision", type=click.Choice(["bf16", "float32"]), default="bf16", show_default=True
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Checkpoint to continue from, such as before-decay.safetensors.",
+)
+@click.option("--device", default="cpu", show_default=True)
+def train(**options: Any) -> None:
+    """Train a codec on folders of pictures; ends with a model file that compress accepts."""
+    from gdncodec.training.session import run_session
+
+    path = run_session(report=click.echo, **options)
+    click.echo(f"{path}: use it with `gdncodec compress --model {path} PICTURE`")
+
+
+def _decoded(
+    source: Path, model: str | None, device: str | None, threads: int | None, progress: Any
+) -> Any:
+    """Return the picture in a .gdn file."""
+    from gdncodec.catalog import find_model, find_model_for
+    from gdncodec.container import unpack_header
+
+    data = source.read_bytes()
+    fingerprint = unpack_header(data).fingerprint
+    entry = find_model(model) if model else find_model_for(fingerprint)
+    from gdncodec.codec import codec_for
+
+    _set_threads(threads)
+    return codec_for(entry, device).decompress(data, progress=progress)
+
+
+def _find_model(name: str | None) -> Any:
+    from gdncodec.catalog import find_model
+
+    return find_model(name)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _refuse_existing(output: Path, force: bool, source: Path) -> None:
+    """Say before the work, and not after it, that the output cannot be written."""
+    if not output.parent.is_dir():
+        msg = f"{output}: there is no folder {output.parent}"
+        raise ValueError(msg)
+    if output.exists() and source.exists() and output.samefile(source):
+        msg = f"{output} is the input itself; name another output with -o"
+        raise ValueError(msg)
+    if output.exists() and not force:
+        raise FileExistsError(output)
+
+
+def _write(output: Path, data: bytes, force: bool) -> None:
+    from gdncodec.files import write_safely
+
+    with write_safely(output, overwrite=force) as temporary:
+        temporary.write_bytes(data)
+
+
+def _report_compressed(
+    source: Path, output: Path, data: bytes, shape: tuple[int, ...], verbose: bool, began: float
+) -> None:
+    height, width, channels = shape
+    bpp = len(data) * 8 / (height * width)
+    ratio = height * width * channels / len(data)
+    click.echo(f"{output}: {len(data)} bytes, {bpp:.3f} bpp, {ratio:.1f}:1")
+    if verbose:
+        from gdncodec.container import unpack
+
+        header, chunks = unpack(data)
+        sizes = ", ".join(f"type {kind} {len(part)} bytes" for kind, part in chunks.items())
+        click.echo(f"  {width} x {height}, quality {header.quality:g}, chunks: {sizes}")
+        share = len(data) / source.stat().st_size
+        click.echo(f"  {share:.1%} of {source}, {time.monotonic() - began:.2f} s")
+
+
+class _Progress(contextlib.AbstractContextManager["_Progress"]):
+    """A line on the terminal for work that takes more than two seconds."""
+
+    def __init__(self, what: str, quiet: bool) -> None:
+        self._what = what
+        self._shown = False
+        self._visible = not quiet and sys.stderr.isatty()
+        self._began = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._visible and time.monotonic() - self._began > 2:
+            click.echo(f"\r{self._what}: {100 * done // total} %", nl=False, err=True)
+            self._shown = True
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            click.echo("\r" + " " * 40 + "\r", nl=False, err=True)

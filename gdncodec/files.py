@@ -1,0 +1,55 @@
+"""Writing a file so that there is either the whole of it or none."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["write_safely"]
+
+
+@contextmanager
+def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary name in the same folder, and move what was written there to ``path``.
+
+    The file reaches the disk before it gets its name. When the block raises, nothing is left.
+
+    Args:
+        path: where the file shall be.
+        overwrite: replace a file that exists.
+
+    Raises:
+        FileExistsError: ``path`` exists, also if it came into being in the meantime.
+        OSError: the folder is missing, full or not writable.
+    """
+    if not overwrite and os.path.lexists(path):
+        raise FileExistsError(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    temporary = Path(name)
+    os.close(handle)
+    try:
+        yield temporary
+        # mkstemp makes private files; the result shall have the permissions any new file has.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        if overwrite:
+            temporary.replace(path)
+        else:
+            _move_without_replacing(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _move_without_replacing(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise FileExistsError(target) from None
+        source.rename(target)
