@@ -12,7 +12,14 @@ from typing import Any
 from gdncodec.config import ModelConfig
 from gdncodec.errors import ModelError
 
-__all__ = ["DEFAULT_MODEL", "ModelEntry", "find_model", "find_model_for", "list_models", "user_folder"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "ModelEntry",
+    "find_model",
+    "find_model_for",
+    "list_models",
+    "user_folder",
+]
 
 DEFAULT_MODEL = "photo"
 """Name of the model that is used when none is named."""

@@ -53,14 +53,16 @@ class _Commands(click.Group):
 
 def _failure(message: str, code: int) -> click.ClickException:
     failure = click.ClickException(message)
-    failure.exit_code = code
+    failure.exit_code = code  # type: ignore[misc]
     return failure
 
 
-@click.group(cls=_Commands, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, "-V", "--version", prog_name="gdncodec")
 def main() -> None:
-    """Compress pictures with a trained neural codec.
+    r"""Compress pictures with a trained neural codec.
 
     \b
     gdncodec compress photo.png            writes photo.gdn
@@ -71,7 +73,9 @@ def main() -> None:
 def _common(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that every command working on pictures has."""
     options = [
-        click.option("--device", metavar="NAME", help="Torch device, such as cuda.  [default: cpu]"),
+        click.option(
+            "--device", metavar="NAME", help="Torch device, such as cuda.  [default: cpu]"
+        ),
         click.option("--threads", type=click.IntRange(1), help="Threads of the CPU to use."),
         click.option("-v", "--verbose", is_flag=True, help="Say more."),
         click.option("--quiet", is_flag=True, help="Say nothing but errors."),
@@ -81,7 +85,7 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-_input = click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+_input = click.argument("source", metavar="INPUT", type=click.Path(path_type=Path, dir_okay=False))
 _output = click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write."
 )
@@ -203,12 +207,14 @@ def info(source: Path, as_json: bool) -> None:
 
     data = source.read_bytes()
     header, chunks = unpack(data)
+    name: str | None
+    norm: str | None
     try:
         model = find_model_for(header.fingerprint)
         name, norm = model.name, model.config.norm
     except ModelError:
         name = norm = None
-    facts = {
+    facts: dict[str, Any] = {
         "file": str(source),
         "bytes": len(data),
         "format_version": data[4],
@@ -238,7 +244,7 @@ def models(as_json: bool) -> None:
     """List the models that are installed."""
     from gdncodec.catalog import list_models, user_folder
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for entry in list_models():
         config = entry.config
         rows.append(
@@ -258,9 +264,10 @@ def models(as_json: bool) -> None:
         return
     click.echo(f"{'name':12} {'bpp':12} {'norm':20} {'size':>8}  fingerprint")
     for row in rows:
-        bpp = "-".join(f"{b:.2f}" for b in row["bpp"]) if row["bpp"] else "?"
-        norm = row["norm"] if row["norm"] == row["synthesis_norm"] else f"{row['norm']} / {row['synthesis_norm']}"
-        click.echo(f"{row['name']:12} {bpp:12} {norm:20} {row['bytes'] / 1e6:5.1f} MB  {row['fingerprint']}")
+        bpp = "-".join(f"{b:.2f}" for b in row["bpp"] or []) or "?"
+        norms = " / ".join(dict.fromkeys([row["norm"], row["synthesis_norm"]]))
+        size = f"{row['bytes'] / 1e6:.1f} MB"
+        click.echo(f"{row['name']:12} {bpp:12} {norms:20} {size:>8}  {row['fingerprint']}")
     click.echo(f"Your own models go into {user_folder()}")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from gdncodec.catalog import ModelEntry, find_model, find_model_for
-from gdncodec.coder import MAX_SYMBOL, decode, encode
+from gdncodec.coder import MAX_SYMBOL, decode, encode, information
 from gdncodec.config import DOWNSAMPLING
 from gdncodec.container import (
     ChunkType,
@@ -35,7 +35,15 @@ from gdncodec.weights import load_model
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_QUALITY", "MAX_PIXELS", "Codec", "codec_for", "compress", "decompress", "open_gdn"]
+__all__ = [
+    "DEFAULT_QUALITY",
+    "MAX_PIXELS",
+    "Codec",
+    "codec_for",
+    "compress",
+    "decompress",
+    "open_gdn",
+]
 
 DEFAULT_QUALITY = 50.0
 
@@ -57,7 +65,9 @@ class Codec:
         ValueError: the device cannot be used.
     """
 
-    def __init__(self, model: str | Path | ModelEntry | None = None, device: str | None = None) -> None:
+    def __init__(
+        self, model: str | Path | ModelEntry | None = None, device: str | None = None
+    ) -> None:
         self.entry = model if isinstance(model, ModelEntry) else find_model(model)
         self._model = load_model(self.entry)
         self._engine = TorchEngine(self._model, device)
@@ -90,8 +100,11 @@ class Codec:
         todo = list(tiles(rows, columns))
         for done, tile in enumerate(todo, 1):
             y = self._engine.analysis(pixels[tile.pixels()])
-            symbols = _round(y[(slice(None), *tile.inner_of_outer())] * gain)
-            slices.append(encode(symbols.ravel(), self._table_of(symbols.shape, quality), self._model.tables))
+            inner_rows, inner_columns = tile.inner_of_outer()
+            symbols = _round(y[:, inner_rows, inner_columns] * gain)
+            slices.append(
+                encode(symbols.ravel(), self._table_of(symbols.shape, quality), self._model.tables)
+            )
             if progress:
                 progress(done, len(todo))
         header = Header(picture.color_mode, 8, quality, self._model.fingerprint, width, height)
@@ -120,7 +133,8 @@ class Codec:
         pixels = np.empty(shape, np.uint8)
         todo = list(tiles(rows, columns))
         for done, tile in enumerate(todo, 1):
-            y_hat = symbols[(slice(None), *tile.outer)] * inverse_gain
+            outer_rows, outer_columns = tile.outer
+            y_hat = symbols[:, outer_rows, outer_columns] * inverse_gain
             part = self._engine.synthesis(y_hat)
             into = tuple(slice(s.start * DOWNSAMPLING, s.stop * DOWNSAMPLING) for s in tile.inner)
             pixels[into] = part[tile.inner_of_outer(DOWNSAMPLING)]
@@ -130,19 +144,14 @@ class Codec:
         return Picture(pixels[: header.height, : header.width], header.color_mode, metadata)
 
     def estimated_bits(self, data: bytes) -> float:
-        """Return the information in the latents of a file under the model's tables, in bits.
+        """Return what the model's tables say the latents of a file cost, in bits.
 
-        An escaped symbol counts as its escape alone. The coded slices are a little longer.
+        The coded slices are a little longer: at most a word each, and what the coder loses.
         """
         container = unpack(data)
         symbols = self._symbols(container, MAX_PIXELS)
-        total = 0.0
-        for channel, table in enumerate(self._model.table_of_channel(container.header.quality)):
-            half = int(self._model.tables.halfwidths[table])
-            values = symbols[channel].ravel()
-            entries = np.where(np.abs(values) > half, 2 * half + 1, values + half)
-            total += float(self._model.tables.bits(int(table))[entries].sum())
-        return total
+        table_of = self._table_of(symbols.shape, container.header.quality)
+        return information(symbols.ravel(), table_of, self._model.tables)
 
     def _symbols(self, container: Container, max_pixels: int) -> "NDArray[np.int32]":
         """Decode the latents (M, rows, columns) of a file."""
@@ -164,7 +173,8 @@ class Codec:
         parts = split_slices(container.chunks[ChunkType.LATENTS], len(todo))
         symbols = np.empty((self._model.config.latent_channels, rows, columns), np.int32)
         for tile, part in zip(todo, parts, strict=True):
-            block = symbols[(slice(None), *tile.inner)]
+            inner_rows, inner_columns = tile.inner
+            block = symbols[:, inner_rows, inner_columns]
             block[...] = decode(
                 part, self._table_of(block.shape, header.quality), self._model.tables
             ).reshape(block.shape)

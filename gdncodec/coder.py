@@ -31,7 +31,7 @@ from gdncodec.errors import FormatError, ModelError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MAX_SYMBOL", "TOTAL_FREQUENCY", "Tables", "decode", "encode"]
+__all__ = ["MAX_SYMBOL", "TOTAL_FREQUENCY", "Tables", "decode", "encode", "information"]
 
 TOTAL_FREQUENCY = 1 << 24
 """What the frequencies of one table sum to."""
@@ -157,6 +157,20 @@ def decode(data: bytes, table_of: "NDArray[Any]", tables: Tables) -> "NDArray[np
     symbols = np.empty_like(ordered)
     symbols[order] = ordered
     return symbols
+
+
+def information(symbols: "NDArray[Any]", table_of: "NDArray[Any]", tables: Tables) -> float:
+    """Return what the tables say the symbols cost, in bits; :func:`encode` needs a little more."""
+    total = 0.0
+    for table, _ in _runs(table_of):
+        half = int(tables.halfwidths[table])
+        values = symbols[table_of == table]
+        excess = np.maximum(np.abs(values) - half, 0)
+        entries = np.where(excess > 0, 2 * half + 1, values + half)
+        total += float(tables.bits(table)[entries].sum())
+        _, lengths = np.frexp(excess[excess > 0])
+        total += float((np.log2(_LENGTHS) + lengths).sum())  # length, sign and mantissa
+    return total
 
 
 def _runs(table_of: "NDArray[Any]") -> list[tuple[int, int]]:

@@ -24,7 +24,8 @@ class ModelConfig:
     """Architecture and rate range of one codec.
 
     Args:
-        norm: normalisation layer of the analysis transform.
+        norm: normalisation layer of the analysis transform, with its options, as
+            :func:`gdncodec.norms.make_norm` takes it.
         synthesis_norm: normalisation layer of the synthesis transform, in its inverse form.
         widths: channels after the first three analysis convolutions.
         synthesis_widths: the same for the synthesis, in the order of the analysis.
@@ -32,6 +33,8 @@ class ModelConfig:
         lambdas: trade-off at quality 0 and at quality 100, for the loss ``bpp + lambda * 255^2 *
             MSE`` with MSE on [0, 1]; two equal numbers make a codec of one rate.
         gain_nodes: number of qualities, evenly spaced, at which gains are learned.
+        folded: norms that are constants at inference are part of the convolutions, as an exported
+            model has them; see :func:`gdncodec.norms.inference.fold`.
 
     Raises:
         ValueError: a value is out of its range.
@@ -44,6 +47,7 @@ class ModelConfig:
     latent_channels: int = 192
     lambdas: tuple[float, float] = QUALITY_LAMBDAS
     gain_nodes: int = 6
+    folded: bool = False
 
     def __post_init__(self) -> None:
         for name in ("widths", "synthesis_widths"):
@@ -89,8 +93,10 @@ class ModelConfig:
         """
         try:
             fields: dict[str, Any] = json.loads(text)
-            pairs = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+            pairs: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
+            }
             return cls(**pairs)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             msg = f"the model file holds no usable configuration: {error}"
             raise ModelError(msg) from error

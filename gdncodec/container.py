@@ -1,4 +1,4 @@
-"""The ``.gdn`` container: a header and chunks, as bytes.
+r"""The ``.gdn`` container: a header and chunks, as bytes.
 
 All numbers are unsigned and little-endian. A file is one header, 30 bytes:
 
@@ -34,7 +34,7 @@ type    data
 1       latents: the slices in raster order, after the lengths (4 bytes each) of all but
         the last of them
 128     ICC profile
-129     EXIF block, as in a JPEG's APP1 segment ("Exif\\0\\0" first)
+129     EXIF block, as in a JPEG's APP1 segment ("Exif\0\0" first)
 130     XMP packet
 ======  ==================================================================================
 

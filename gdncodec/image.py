@@ -68,7 +68,7 @@ def from_pil(image: Image.Image) -> Picture:
     """
     # A camera's MPO holds previews beside the picture; only real animations are refused.
     if getattr(image, "is_animated", False) and image.format != "MPO":
-        msg = f"it has {getattr(image, 'n_frames', 'several')} frames; save the one you want by itself"
+        msg = f"it has {getattr(image, 'n_frames', 2)} frames; save the one you want by itself"
         raise ImageError(msg)
     if not image.width or not image.height:
         msg = f"it has no pixels ({image.width} x {image.height})"

@@ -29,9 +29,7 @@ class Tile(NamedTuple):
 
     def pixels(self) -> tuple[slice, slice]:
         """Return rows and columns of the outer rectangle in pixels."""
-        rows, columns = (
-            slice(s.start * DOWNSAMPLING, s.stop * DOWNSAMPLING) for s in self.outer
-        )
+        rows, columns = (slice(s.start * DOWNSAMPLING, s.stop * DOWNSAMPLING) for s in self.outer)
         return rows, columns
 
     def inner_of_outer(self, scale: int = 1) -> tuple[slice, slice]:

@@ -54,7 +54,7 @@ class Model:
     tensors: "dict[str, NDArray[Any]]"
 
     def network(self, name: str) -> "dict[str, NDArray[Any]]":
-        """Return the float32 weights of ``analysis`` or ``synthesis``, by their names in the net."""
+        """Return the float32 weights of ``analysis`` or ``synthesis``, by name in the net."""
         prefix = f"{name}."
         return {
             key.removeprefix(prefix): value.astype(np.float32)

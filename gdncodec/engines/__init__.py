@@ -1,0 +1,1 @@
+"""Engines run the transforms: arrays in, arrays out."""

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -11,6 +10,7 @@ from gdncodec.nn.transforms import analysis, synthesis
 from gdncodec.weights import Model
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["TorchEngine"]
@@ -39,16 +39,17 @@ class TorchEngine:
         self._nets: dict[str, nn.Module] = {}
 
     def analysis(self, x: "NDArray[Any]") -> "NDArray[np.float32]":
-        """Return the latent (M, H/16, W/16) of a picture (H, W, 3) uint8, H and W multiples of 16."""
+        """Return the latent (M, H/16, W/16) of a uint8 picture (H, W, 3), both multiples of 16."""
         with torch.inference_mode():
             pixels = torch.from_numpy(x).to(self._device).permute(2, 0, 1)[None]
-            y: NDArray[np.float32] = self._net("analysis")(pixels.float() / 255 - MID_GREY)[0].cpu().numpy()
-        return y
+            y = self._net("analysis")(pixels.float() / 255 - MID_GREY)[0]
+            latent: NDArray[np.float32] = y.cpu().numpy()
+        return latent
 
     def synthesis(self, y: "NDArray[np.float32]") -> "NDArray[np.uint8]":
         """Return the picture (H, W, 3) uint8 of a latent (M, H/16, W/16)."""
         with torch.inference_mode():
-            latent = torch.from_numpy(y).to(self._device, memory_format=torch.preserve_format)
+            latent = torch.from_numpy(y).to(self._device)
             x_hat = self._net("synthesis")(latent[None])[0] + MID_GREY
             pixels = (x_hat * 255).round_().clamp_(0, 255).to(torch.uint8)
             picture: NDArray[np.uint8] = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
@@ -67,6 +68,6 @@ class TorchEngine:
                     )
             weights = {k: torch.from_numpy(v) for k, v in self._model.network(name).items()}
             net.load_state_dict(weights, assign=True)
-            net = net.to(self._device, memory_format=torch.channels_last).eval()
+            net = net.to(self._device).to(memory_format=torch.channels_last).eval()
             self._nets[name] = net
         return self._nets[name]

@@ -1,0 +1,1 @@
+"""The codec as PyTorch modules: transforms, density, loss."""

@@ -1,5 +1,8 @@
 """Factorised density of the latents, as the training sees it."""
 
+import math
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,7 +29,7 @@ class FactorizedDensity(nn.Module):
         filters: hidden widths of the monotone networks.
         init_scale: the initial density is spread over about ``[-init_scale, init_scale]``.
 
-    Shape: values (N, C, H, W); widths that broadcast against them; the result is bits, (N, C, H, W).
+    Shape: values (N, C, H, W); widths that broadcast against them; bits (N, C, H, W).
     """
 
     def __init__(
@@ -38,22 +41,20 @@ class FactorizedDensity(nn.Module):
         self.matrices = nn.ParameterList()
         self.biases = nn.ParameterList()
         self.factors = nn.ParameterList()
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
-            init = torch.tensor(1 / scale / n_out).expm1().log().item()
+        for n_in, n_out in pairwise(sizes):
+            init = math.log(math.expm1(1 / scale / n_out))
             self.matrices.append(nn.Parameter(torch.full((channels, n_out, n_in), init)))
-            self.biases.append(nn.Parameter(torch.empty(channels, n_out, 1).uniform_(-0.5, 0.5)))
-            self.factors.append(nn.Parameter(torch.zeros(channels, n_out, 1)))
+        for n in filters:  # the last step needs neither: the pinned median cancels its bias
+            self.biases.append(nn.Parameter(torch.empty(channels, n, 1).uniform_(-0.5, 0.5)))
+            self.factors.append(nn.Parameter(torch.zeros(channels, n, 1)))
 
     def _cumulative_logits(self, v: Tensor) -> Tensor:
         """L_c of values (C, K, n); monotone along the last axis."""
-        last = len(self.matrices) - 1
-        for i, (matrix, bias, factor) in enumerate(
-            zip(self.matrices, self.biases, self.factors, strict=True)
-        ):
+        *hidden, last = self.matrices
+        for matrix, bias, factor in zip(hidden, self.biases, self.factors, strict=True):
             v = F.softplus(matrix) @ v + bias
-            if i < last:
-                v = v + factor.tanh() * v.tanh()
-        return v
+            v = v + factor.tanh() * v.tanh()
+        return F.softplus(last) @ v
 
     def forward(self, values: Tensor, width: Tensor) -> Tensor:
         n, c, h, w = values.shape
@@ -63,7 +64,7 @@ class FactorizedDensity(nn.Module):
         logits = self._cumulative_logits(ends)
         logits, median = logits[..., :-1], logits[..., -1:]
         low, high = (logits - median).chunk(2, dim=2)
-        # In the upper tail both values of F round to 1; mirrored, their difference keeps its digits.
+        # In the upper tail both F round to 1; mirrored, their difference keeps its digits.
         sign = torch.where(low + high > 0, -1.0, 1.0)
         mass = (torch.sigmoid(sign * high) - torch.sigmoid(sign * low)).abs()
         bits = -torch.log2(lower_bound(mass, _LIKELIHOOD_MIN))

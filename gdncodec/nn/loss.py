@@ -28,7 +28,9 @@ class RateDistortionLoss(nn.Module):
         momentum: weight of the old value in a step.
     """
 
-    def __init__(self, lambdas: tuple[float, float], nodes: int = 6, momentum: float = 0.99) -> None:
+    def __init__(
+        self, lambdas: tuple[float, float], nodes: int = 6, momentum: float = 0.99
+    ) -> None:
         super().__init__()
         self.log_lambdas = (
             torch.tensor(lambdas[0]).log().item(),

@@ -35,7 +35,7 @@ class CodecModel(nn.Module):
 
     ::
 
-        x -> g_a -> y -> * gain(q) -> round -> symbols -> * inverse_gain(q) -> y_hat -> g_s -> x_hat
+        x -> g_a -> y -> * gain(q) -> round -> symbols -> * inverse_gain(q) -> g_s -> x_hat
                                          |
                                 density of y, bin width 1 / gain(q)
 
@@ -54,10 +54,10 @@ class CodecModel(nn.Module):
         m = config.latent_channels
         self.g_a = analysis(config.widths, m, config.norm)
         self.g_s = synthesis(config.synthesis_widths, m, config.synthesis_norm)
-        # Start with latents that spread over several bins; smaller ones drown in the noise at first.
+        # Latents that start within one bin would drown in the noise.
         with torch.no_grad():
-            self.g_a[-1].weight *= _INITIAL_SPREAD
-            self.g_s[0].weight /= _INITIAL_SPREAD
+            self.g_a[-1].get_parameter("weight").mul_(_INITIAL_SPREAD)
+            self.g_s[0].get_parameter("weight").div_(_INITIAL_SPREAD)
         self.density = FactorizedDensity(m)
         # The unit of y is the bin width in the middle of the rate range.
         spread = math.log(config.lambdas[1] / config.lambdas[0]) / 4

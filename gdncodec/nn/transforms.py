@@ -5,9 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gdncodec.norms import make_norm
+from gdncodec.norms import TileClass, make_norm, norm_info
+from gdncodec.norms.centred import CentredConv2d
 
 __all__ = ["analysis", "synthesis"]
+
+# Of the activation behind norms that have no nonlinearity of their own.
+_SLOPE = 0.1
 
 
 class _Conv2d(nn.Conv2d):
@@ -33,8 +37,8 @@ def _variance_scaled(layer: nn.Module, fan_in: float) -> nn.Module:
     return layer
 
 
-def _down(c_in: int, c_out: int, *, precise: bool) -> nn.Module:
-    conv = _Conv2d if precise else nn.Conv2d
+def _down(c_in: int, c_out: int, *, precise: bool, centred: bool = False) -> nn.Module:
+    conv = _Conv2d if precise else CentredConv2d if centred else nn.Conv2d
     return _variance_scaled(conv(c_in, c_out, 5, stride=2, padding=2), 25 * c_in)
 
 
@@ -45,34 +49,59 @@ def _up(c_in: int, c_out: int, *, precise: bool) -> nn.Module:
     return _variance_scaled(layer, 25 * c_in / 4)
 
 
-def analysis(widths: Sequence[int], latent_channels: int, norm: str) -> nn.Sequential:
+def _stage(norm: str, channels: int, *, inverse: bool, folded: bool) -> nn.Module:
+    """Build a norm with what makes it nonlinear."""
+    info = norm_info(norm)
+    if folded and info.tile is TileClass.FROZEN_AFFINE:
+        return nn.LeakyReLU(_SLOPE)
+    layer = make_norm(norm, channels, inverse=inverse)
+    return layer if info.own_nonlinearity else nn.Sequential(layer, nn.LeakyReLU(_SLOPE))
+
+
+def _asks_for_centred(stage: nn.Module) -> bool:
+    return any(getattr(layer, "centred", False) for layer in stage.modules())
+
+
+def analysis(
+    widths: Sequence[int], latent_channels: int, norm: str, *, folded: bool = False
+) -> nn.Sequential:
     """Build the analysis transform g_a: four 5x5 convolutions of stride 2 with norms between.
 
     ::
 
-        x (N, 3, H, W) -> conv -> norm -> conv -> norm -> conv -> norm -> conv -> y (N, M, H/16, W/16)
+        x (N, 3, H, W) -> conv -> norm -> conv -> norm -> conv -> norm -> conv -> y
 
-    The first and the last convolution keep float32 under autocast: the first sees the picture, the
-    last makes the numbers that are rounded.
+    A norm without a nonlinearity of its own is followed by LeakyReLU(0.1). The first and the last
+    convolution keep float32 under autocast: the first sees the picture, the last makes the numbers
+    that are rounded. Neither is ever centred, see :class:`gdncodec.norms.centred.CentredConv2d`.
 
     Args:
         widths: channels after the first, second and third convolution.
         latent_channels: channels M of the latent.
-        norm: name of the normalisation layer.
+        norm: the normalisation layer, as :func:`gdncodec.norms.make_norm` takes it.
+        folded: frozen affine norms are part of the convolutions, see
+            :func:`gdncodec.norms.inference.fold`.
+
+    Raises:
+        ValueError: the norm or one of its options is unknown.
     """
     n1, n2, n3 = widths
+    stages = [_stage(norm, n, inverse=False, folded=folded) for n in widths]
+    centred = _asks_for_centred(stages[0])
     return nn.Sequential(
         _down(3, n1, precise=True),
-        make_norm(norm, n1),
-        _down(n1, n2, precise=False),
-        make_norm(norm, n2),
-        _down(n2, n3, precise=False),
-        make_norm(norm, n3),
+        stages[0],
+        _down(n1, n2, precise=False, centred=centred),
+        stages[1],
+        _down(n2, n3, precise=False, centred=centred),
+        stages[2],
         _down(n3, latent_channels, precise=True),
     )
 
 
-def synthesis(widths: Sequence[int], latent_channels: int, norm: str) -> nn.Sequential:
+def synthesis(
+    widths: Sequence[int], latent_channels: int, norm: str, *, folded: bool = False
+) -> nn.Sequential:
     """Build the synthesis transform g_s, the mirror image of :func:`analysis`.
 
     ::
@@ -82,15 +111,19 @@ def synthesis(widths: Sequence[int], latent_channels: int, norm: str) -> nn.Sequ
     Args:
         widths: channels in the order of the analysis; the last is next to the latent.
         latent_channels: channels M of the latent.
-        norm: name of the normalisation layer, used in its inverse form.
+        norm: the normalisation layer, used in its inverse form.
+        folded: as in :func:`analysis`.
+
+    Raises:
+        ValueError: the norm or one of its options is unknown, or is none for the synthesis.
     """
     n1, n2, n3 = widths
     return nn.Sequential(
         _up(latent_channels, n3, precise=True),
-        make_norm(norm, n3, inverse=True),
+        _stage(norm, n3, inverse=True, folded=folded),
         _up(n3, n2, precise=False),
-        make_norm(norm, n2, inverse=True),
+        _stage(norm, n2, inverse=True, folded=folded),
         _up(n2, n1, precise=False),
-        make_norm(norm, n1, inverse=True),
+        _stage(norm, n1, inverse=True, folded=folded),
         _up(n1, 3, precise=True),
     )

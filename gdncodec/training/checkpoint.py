@@ -29,7 +29,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint so that a crash leaves the old file or the new one, whole."""
     tensors = {f"weights.{k}": v for k, v in checkpoint.weights.items()}
     tensors |= {f"average.{k}": v for k, v in checkpoint.average.items()}
-    tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+    tensors = {
+        k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()
+    }
     metadata = {"config": checkpoint.config.to_json(), "step": json.dumps(checkpoint.step)}
     with write_safely(path, overwrite=True) as temporary:
         save_file(tensors, temporary, metadata)

@@ -121,7 +121,10 @@ def fit_tables(
     halfwidths = np.array([f.size // 2 - 1 for f in built], np.int32)
     bank = Tables(np.concatenate(built).astype(np.int32), halfwidths)
     symbols = counts.sum()
-    report = {"bits_own": float((entropy * total[:, 0]).sum() / symbols), "bits_bank": bits / symbols}
+    report = {
+        "bits_own": float((entropy * total[:, 0]).sum() / symbols),
+        "bits_bank": bits / symbols,
+    }
     return bank, chosen.astype(np.uint8), report
 
 
@@ -132,10 +135,12 @@ def _integer_table(counts: "NDArray[np.float64]") -> "NDArray[np.int64]":
     magnitude = inner[largest:].copy()
     magnitude[1:] += inner[:largest][::-1]
     beyond = counts[-1] + magnitude[::-1].cumsum()[::-1] - magnitude  # of symbols above each |k|
-    half = int(np.argmax(beyond <= _TAIL * counts.sum()))
+    half = min(int((beyond > _TAIL * counts.sum()).sum()), largest)
     kept = inner[largest - half : largest + half + 1] + _FLOOR
     weights = np.append(kept, beyond[half] + _FLOOR)
-    frequencies = np.maximum(1, np.floor(weights / weights.sum() * TOTAL_FREQUENCY)).astype(np.int64)
+    frequencies = np.maximum(1, np.floor(weights / weights.sum() * TOTAL_FREQUENCY)).astype(
+        np.int64
+    )
     frequencies[frequencies.argmax()] += TOTAL_FREQUENCY - frequencies.sum()
     return frequencies
 

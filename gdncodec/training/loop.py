@@ -98,8 +98,8 @@ def train(
     first_step = start.step if start else 0
     model.load_state_dict(start.weights if start else model.state_dict())
     average.load_state_dict(start.average if start else model.state_dict())
-    model = model.to(device, memory_format=torch.channels_last)
-    average = average.to(device, memory_format=torch.channels_last).eval()
+    model = model.to(device).to(memory_format=torch.channels_last)
+    average = average.to(device).to(memory_format=torch.channels_last).eval()
     criterion = RateDistortionLoss((config.lambda_at(-2), config.lambda_at(102))).to(device)
     sampler = CropSampler(pictures, options.crop, options.seed + first_step)
     optimizer = _make_optimizer(model, options)
@@ -123,9 +123,7 @@ def train(
 
         x = sampler.draw(options.batch).to(device, memory_format=torch.channels_last)
         quality = _stratified_qualities(options.batch, config).to(device)
-        with torch.autocast(
-            device.type, torch.bfloat16, enabled=options.precision == "bf16"
-        ):
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
             output = model(x, quality, quantization)
         bpp, mse = rate_distortion(output, x)
         loss = criterion(bpp, mse, _lambdas(config, quality))
@@ -180,7 +178,7 @@ def _progress(steps: int, began: float, options: TrainingOptions) -> float:
 
 
 def _stratified_qualities(batch: int, config: ModelConfig) -> Tensor:
-    """Draw one quality from each of ``batch`` equal parts of the range, a little beyond its ends."""
+    """Draw one quality from each of ``batch`` equal parts of a range a little beyond 0 to 100."""
     if config.fixed_quality is not None:
         return torch.full((batch,), config.fixed_quality)
     return (torch.randperm(batch) + torch.rand(batch)) * (104 / batch) - 2
@@ -194,7 +192,8 @@ def _lambdas(config: ModelConfig, quality: Tensor) -> Tensor:
 @torch.no_grad()
 def _update_average(average: CodecModel, model: CodecModel, keep: float) -> None:
     """Move the averaged parameters a little; buffers are taken over as they are."""
-    old, new = list(average.parameters()), list(model.parameters())
+    old: list[Tensor] = list(average.parameters())
+    new: list[Tensor] = list(model.parameters())
     torch._foreach_lerp_(old, new, 1 - keep)
     for mine, theirs in zip(average.buffers(), model.buffers(), strict=True):
         mine.copy_(theirs)

@@ -15,6 +15,7 @@ import torch
 from gdncodec._version import __version__
 from gdncodec.config import QUALITY_LAMBDAS, ModelConfig
 from gdncodec.errors import ImageError
+from gdncodec.nn.model import CodecModel
 from gdncodec.training.data import find_pictures, read_rgb
 from gdncodec.training.export import export_model
 from gdncodec.training.loop import TrainingOptions, train
@@ -63,7 +64,8 @@ def run_session(
     path = out / "model.safetensors"
     if path.exists():
         raise FileExistsError(path)
-    out.mkdir(parents=True, exist_ok=True)
+    with torch.device("meta"):
+        CodecModel(config)  # refuses an unknown norm before any picture is read
 
     files = find_pictures(data)
     held_out = find_pictures([val]) if val else files[::_HELD_OUT] if len(files) > 1 else []
@@ -74,6 +76,7 @@ def run_session(
     validation, _ = _load(held_out[:8], how.crop, report)
     report(f"{len(pictures)} pictures for training, {len(validation)} for validation")
 
+    out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     network = train(config, how, pictures, validation, out, resume=resume, report=report)
     model, tables = export_model(network, pictures, seed=how.seed)

@@ -1,0 +1,40 @@
+import os
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_place_for_models(tmp_path_factory):
+    """Keep the user's own models out of the tests."""
+    os.environ["GDNCODEC_MODELS"] = str(tmp_path_factory.mktemp("user-models"))
+
+
+@pytest.fixture(scope="session")
+def picture():
+    """A smooth picture with texture, (150, 203, 3) uint8."""
+    rows, columns = np.mgrid[0:150, 0:203]
+    noise = np.random.default_rng(1).normal(0, 8, (150, 203))
+    channels = [
+        128 + 90 * np.sin(rows / a) * np.cos(columns / b) + noise
+        for a, b in ((23, 31), (17, 40), (29, 19))
+    ]
+    return np.clip(np.stack(channels, axis=-1), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, picture):
+    """Path of a small untrained model file."""
+    import torch
+
+    from gdncodec.config import ModelConfig
+    from gdncodec.nn.model import CodecModel
+    from gdncodec.training.export import export_model
+    from gdncodec.weights import save_model
+
+    torch.manual_seed(3)
+    config = ModelConfig(widths=(6, 8, 10), synthesis_widths=(6, 8, 10), latent_channels=12)
+    model, _ = export_model(CodecModel(config).eval(), [picture], crops=8)
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    save_model(path, model, {})
+    return path

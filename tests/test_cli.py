@@ -1,0 +1,274 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from gdncodec import __version__
+from gdncodec.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path, picture, monkeypatch):
+    """A working folder with one picture in it."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture).save("img.png")
+    return tmp_path
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    if code:
+        assert not result.stdout
+        assert result.stderr.count("\n") == 1 or "Usage" in result.stderr
+        assert "Traceback" not in result.output
+    return result
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_round_trip_never_threatens_the_original(folder):
+    before = (folder / "img.png").read_bytes()
+    size = run("compress", "img.png").stdout
+    run("decompress", "img.gdn")
+    assert names(folder) == ["img.decoded.png", "img.gdn", "img.png"]
+    assert (folder / "img.png").read_bytes() == before
+    with Image.open("img.decoded.png") as image:
+        assert image.size == (203, 150)
+    assert f"{(folder / 'img.gdn').stat().st_size} bytes" in size
+    assert "bpp" in size
+    assert ":1" in size
+
+
+def test_encode_and_decode_are_other_names(folder):
+    run("encode", "img.png")
+    run("decode", "img.gdn")
+    assert names(folder) == ["img.decoded.png", "img.gdn", "img.png"]
+
+
+def test_quality_changes_the_size(folder):
+    run("compress", "img.png", "-q", 5, "-o", "low.gdn")
+    run("compress", "img.png", "-q", 80.5, "-o", "high.gdn")
+    assert (folder / "low.gdn").stat().st_size < (folder / "high.gdn").stat().st_size
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "tiff", "bmp"])
+def test_the_suffix_decides_the_format(folder, suffix):
+    run("compress", "img.png")
+    run("decompress", "img.gdn", "-o", f"out.{suffix}")
+    with Image.open(f"out.{suffix}") as image:
+        assert image.size == (203, 150)
+
+
+def test_quiet_says_nothing_and_verbose_says_more(folder):
+    assert run("compress", "img.png", "--quiet").output == ""
+    plain = run("compress", "img.png", "--force").stdout
+    verbose = run("compress", "img.png", "--force", "-v").stdout
+    assert len(verbose) > len(plain)
+    assert "quality 50" in verbose
+    assert run("decompress", "img.gdn", "--quiet").output == ""
+    assert run("verify", "img.gdn", "--quiet").output == ""
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_an_existing_output_is_overwritten_only_with_force(folder, command):
+    run("compress", "img.png", "-o", "in.gdn")
+    source = "img.png" if command == "compress" else "in.gdn"
+    (folder / "out.png").write_bytes(b"precious")
+    result = run(command, source, "-o", "out.png", code=6)
+    assert "--force" in result.stderr
+    assert (folder / "out.png").read_bytes() == b"precious"
+    run(command, source, "-o", "out.png", "--force")
+    assert (folder / "out.png").read_bytes() != b"precious"
+
+
+def test_the_input_is_never_the_output(folder):
+    before = (folder / "img.png").read_bytes()
+    result = run("compress", "img.png", "-o", "img.png", "--force", code=2)
+    assert "input itself" in result.stderr
+    assert (folder / "img.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("compress", "nothing.png"), 3, "no such file"),
+        (("compress", "text.png"), 3, "text.png"),
+        (("compress", "alpha.png"), 3, "transparency"),
+        (("compress", "img.png", "--model", "nothing"), 5, "photo"),
+        (("compress", "img.png", "--model", "text.png.safetensors"), 5, "not a model file"),
+        (("compress", "img.png", "-q", "101"), 2, "quality"),
+        (("compress", "img.png", "-q", "nan"), 2, "quality"),
+        (("compress", "img.png", "--device", "nowhere"), 2, "nowhere"),
+        (("compress", "img.png", "-o", "no/folder.gdn"), 2, "no folder"),
+        (("compress", "."), 2, "is a directory"),
+        (("decompress", "nothing.gdn"), 1, "nothing.gdn"),
+        (("decompress", "img.png"), 4, "not a .gdn file"),
+        (("decompress", "short.gdn"), 4, "truncated"),
+        (("decompress", "damaged.gdn"), 4, "damaged"),
+        (("decompress", "good.gdn", "-o", "out.nonsense"), 3, "cannot write"),
+        (("decompress", "good.gdn", "--model", "TINY"), 5, "was made with model"),
+        (("verify", "damaged.gdn"), 4, "damaged"),
+        (("verify", "foreign.gdn"), 5, "--model"),
+        (("info", "img.png"), 4, "not a .gdn file"),
+        (("info", "nothing.gdn"), 1, "nothing.gdn"),
+    ],
+)
+def test_bad_input_gets_one_line_and_its_exit_code_and_leaves_nothing(
+    folder, tiny_model, arguments, code, text
+):
+    (folder / "text.png").write_text("no picture")
+    Image.new("RGBA", (4, 4)).save("alpha.png")
+    run("compress", "img.png", "-o", "good.gdn")
+    run("compress", "img.png", "-o", "foreign.gdn", "--model", tiny_model)
+    good = (folder / "good.gdn").read_bytes()
+    (folder / "short.gdn").write_bytes(good[:-9])
+    (folder / "damaged.gdn").write_bytes(good[:60] + bytes([good[60] ^ 4]) + good[61:])
+    before = names(folder)
+    result = run(*(str(tiny_model) if a == "TINY" else a for a in arguments), code=code)
+    assert text in result.stderr
+    assert names(folder) == before
+
+
+def test_a_full_disk_leaves_nothing_behind(folder, monkeypatch):
+    import errno
+    import os
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left" in run("compress", "img.png", code=1).stderr
+    assert names(folder) == ["img.png"]
+
+
+def test_verify_writes_nothing(folder):
+    run("compress", "img.png")
+    before = names(folder)
+    assert "good, 203 x 150" in run("verify", "img.gdn").stdout
+    assert names(folder) == before
+
+
+def test_info_says_what_is_in_the_file(folder):
+    run("compress", "img.png", "-q", 12.5)
+    size = (folder / "img.gdn").stat().st_size
+    facts = json.loads(run("info", "img.gdn", "--json").stdout)
+    assert facts["bytes"] == size
+    assert (facts["width"], facts["height"], facts["quality"]) == (203, 150, 12.5)
+    assert facts["model"] == "photo"
+    assert facts["norm"] == "gdn1"
+    assert facts["bpp"] == pytest.approx(size * 8 / 203 / 150, abs=1e-4)
+    assert sum(facts["chunks"].values()) == size - 39
+    assert "203" in run("info", "img.gdn").stdout
+
+
+def test_info_of_a_file_of_a_foreign_model_still_works(folder, tiny_model):
+    run("compress", "img.png", "--model", tiny_model)
+    assert "not installed" in run("info", "img.gdn").stdout
+    assert json.loads(run("info", "img.gdn", "--json").stdout)["model"] is None
+    run("verify", "img.gdn", "--model", tiny_model)
+
+
+def test_models_lists_what_there_is(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("GDNCODEC_MODELS", str(tmp_path))
+    shutil.copy(tiny_model, tmp_path / "mine.safetensors")
+    rows = {row["name"]: row for row in json.loads(run("models", "--json").stdout)}
+    assert {"mine", "photo"} <= rows.keys()
+    assert rows["photo"]["norm"] == "gdn1"
+    assert len(rows["photo"]["bpp"]) == 2
+    text = run("models").stdout
+    assert rows["mine"]["fingerprint"] in text
+    assert rows["photo"]["fingerprint"] in text
+
+
+def test_a_model_in_the_users_folder_decodes_its_files_by_itself(
+    folder, tiny_model, tmp_path_factory, monkeypatch
+):
+    run("compress", "img.png", "--model", tiny_model)
+    models = tmp_path_factory.mktemp("own")
+    monkeypatch.setenv("GDNCODEC_MODELS", str(models))
+    run("verify", "img.gdn", code=5)
+    shutil.copy(tiny_model, models)
+    run("verify", "img.gdn")
+
+
+def test_grey_comes_back_grey(folder, picture):
+    Image.fromarray(picture).convert("L").save("grey.png")
+    run("compress", "grey.png")
+    run("decompress", "grey.gdn")
+    with Image.open("grey.decoded.png") as image:
+        assert image.mode == "L"
+
+
+def test_progress_is_shown_for_long_work_on_a_terminal_only(monkeypatch, capsys):
+    from gdncodec.cli import _Progress
+
+    for terminal, quiet, shown in ((True, False, True), (False, False, False), (True, True, False)):
+        monkeypatch.setattr("sys.stderr.isatty", lambda t=terminal: t)
+        with _Progress("compressing", quiet) as progress:
+            progress(1, 4)
+            assert capsys.readouterr().err == ""
+            progress._began -= 3
+            progress(2, 4)
+            assert ("50 %" in capsys.readouterr().err) == shown
+        capsys.readouterr()
+
+
+def test_threads_are_set_for_the_work(folder, monkeypatch):
+    import torch
+
+    seen = []
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    run("compress", "img.png", "--threads", 1)
+    assert seen == [1]
+    run("compress", "img.png", "--threads", 0, "-o", "b.gdn", code=2)
+
+
+def test_the_version_is_told():
+    assert __version__ in run("--version").stdout
+
+
+def test_every_command_and_option_has_help():
+    for name, command in main.commands.items():
+        assert command.help, name
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and parameter.name != "help":
+                documented = parameter.help or parameter.show_default
+                assert documented, f"{name} {parameter.opts}"
+
+
+def test_training_from_a_folder_gives_a_model_that_compresses(folder, picture):
+    pictures = folder / "pictures" / "deep"
+    pictures.mkdir(parents=True)
+    for i in range(3):
+        Image.fromarray(np.roll(picture, 20 * i, axis=1)).save(pictures / f"{i}.png")
+    Image.new("RGB", (20, 20)).save(pictures / "small.png")
+    (pictures / "bad.png").write_text("no picture")
+    output = run(
+        "train", "--data", "pictures", "--out", "run", "--steps", 3, "--batch", 2, "--crop", 64,
+        "--widths", 4, 4, 4, "--latent-channels", 4,
+    ).stdout  # fmt: skip
+    assert "skipped pictures/deep/bad.png" in output
+    assert "small.png: 20 x 20 is smaller" in output
+    run("compress", "img.png", "--model", "run/model.safetensors")
+    run("verify", "img.gdn", "--model", "run/model.safetensors")
+    run("train", "--data", "pictures", "--out", "run", "--steps", 3, code=6)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--steps", 1, "--crop", 50],
+        ["--steps", 1, "--norm", "nonsense"],
+        ["--steps", 1, "--lambda", 0.01, "--lambda-range", 0.01, 0.02],
+        [],
+    ],
+)
+def test_wrong_training_options_are_refused(folder, arguments):
+    run("train", "--data", ".", "--out", "run", *arguments, code=2)
+    assert not (folder / "run" / "model.safetensors").exists()

@@ -1,0 +1,227 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gdncodec
+from gdncodec.catalog import ModelEntry, find_model
+from gdncodec.codec import Codec
+from gdncodec.container import ChunkType, pack, unpack
+from gdncodec.errors import FormatError, ImageError, ModelError
+from gdncodec.image import Picture
+
+SAMPLE = Path(__file__).parents[1] / "data" / "astronaut.png"
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / np.square(a.astype(float) - b.astype(float)).mean())
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return Codec()
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model):
+    return Codec(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    with Image.open(SAMPLE) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 17), (17, 1), (16, 16), (641, 481)])
+def test_any_size_comes_back_in_its_size(codec, shape):
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    pixels = np.stack([rows % 256, columns % 256, (rows + columns) // 5 % 256], -1).astype(np.uint8)
+    picture = codec.decompress(codec.compress(Picture(pixels)))
+    assert picture.pixels.shape == pixels.shape
+    assert picture.pixels.dtype == np.uint8
+
+
+def test_the_embedded_model_looks_like_the_picture(codec, sample):
+    data = codec.compress(Picture(sample), 60)
+    assert psnr(codec.decompress(data).pixels, sample) > 26
+    assert len(data) < sample.nbytes / 10
+
+
+def test_higher_quality_is_larger_and_better(codec, sample):
+    part = Picture(sample[100:356, 100:356])
+    sizes, psnrs = [], []
+    for quality in (0, 25, 50, 75, 100):
+        data = codec.compress(part, quality)
+        sizes.append(len(data))
+        psnrs.append(psnr(codec.decompress(data).pixels, part.pixels))
+    assert sizes == sorted(sizes)
+    assert psnrs == sorted(psnrs)
+    assert sizes[-1] > 4 * sizes[0]
+
+
+def test_overhead_is_at_most_40_bytes_and_the_estimate_is_close(codec):
+    rng = np.random.default_rng(0)
+    pixels = np.kron(rng.integers(60, 190, (32, 48, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    data = codec.compress(Picture(pixels))
+    words = unpack(data).chunks[ChunkType.LATENTS]
+    assert len(data) - len(words) <= 40
+    estimate = codec.estimated_bits(data) / 8
+    assert estimate < len(words) < 1.005 * estimate + 8
+
+
+def test_compression_is_deterministic(tiny, picture):
+    assert tiny.compress(Picture(picture)) == tiny.compress(Picture(picture))
+
+
+def test_symbols_and_size_do_not_depend_on_the_number_of_threads(codec, sample):
+    before = torch.get_num_threads()
+    data = codec.compress(Picture(sample))
+    decoded = codec.decompress(data).pixels
+    try:
+        torch.set_num_threads(1)
+        np.testing.assert_allclose(
+            codec.decompress(data).pixels.astype(int), decoded.astype(int), atol=1
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_tiles_leave_no_seams(tiny, monkeypatch):
+    """A picture of several slices decodes as if it were transformed whole."""
+    rng = np.random.default_rng(2)
+    pixels = np.kron(rng.integers(0, 255, (70, 70, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    data = tiny.compress(Picture(pixels), 80)
+    tiled = tiny.decompress(data).pixels
+    container = unpack(data)
+    symbols = tiny._symbols(container, 10**9)
+    gain = tiny._model.inverse_gain(80)[:, None, None]
+    whole = tiny._engine.synthesis((symbols * gain).astype(np.float32))
+    differences = np.abs(whole[:1120, :1120].astype(int) - tiled.astype(int))
+    assert differences.max() <= 1
+    assert (differences > 0).mean() <= 1e-4
+    y = tiny._engine.analysis(pixels) * tiny._model.gain(80)[:, None, None]
+    assert (np.rint(y) != symbols).mean() <= 1e-5
+
+
+def test_quality_is_kept_in_hundredths(tiny, picture):
+    data = tiny.compress(Picture(picture), 33.337)
+    assert unpack(data).header.quality == 33.34
+
+
+@pytest.mark.parametrize("quality", [-0.01, 100.01, float("nan"), float("inf")])
+def test_a_quality_out_of_range_is_refused(tiny, picture, quality):
+    with pytest.raises(ValueError, match="quality must be"):
+        tiny.compress(Picture(picture), quality)
+
+
+def test_a_foreign_model_is_named(codec, tiny, picture):
+    with pytest.raises(ModelError, match=tiny.entry.fingerprint.hex()):
+        codec.decompress(tiny.compress(Picture(picture)))
+
+
+def test_a_picture_over_the_limit_is_refused_before_decoding(tiny, picture):
+    data = tiny.compress(Picture(picture))
+    with pytest.raises(FormatError, match="over the limit"):
+        tiny.decompress(data, max_pixels=1000)
+
+
+def test_a_header_that_claims_a_huge_picture_allocates_nothing(tiny, picture):
+    container = unpack(tiny.compress(Picture(picture)))
+    header = container.header._replace(width=2**32 - 1, height=2**32 - 1)
+    with pytest.raises(FormatError, match="over the limit"):
+        tiny.decompress(pack(header, container.chunks))
+
+
+def test_wrong_coded_words_behind_a_right_crc_raise_or_give_a_picture(tiny, picture):
+    container = unpack(tiny.compress(Picture(picture)))
+    rng = np.random.default_rng(3)
+    for length in (0, 4, 40, 400):
+        chunks = {ChunkType.LATENTS: rng.bytes(length)}
+        try:
+            found = tiny.decompress(pack(container.header, chunks))
+        except FormatError:
+            continue
+        assert found.pixels.shape == picture.shape
+
+
+def test_golden_file_decodes_to_its_symbols_and_pixels():
+    golden = Path(__file__).parent / "golden" / "streams"
+    codec = Codec(ModelEntry(golden / "tiny.safetensors"))
+    data = (golden / "texture.gdn").read_bytes()
+    expected = np.load(golden / "texture.npz")
+    np.testing.assert_array_equal(codec._symbols(unpack(data), 10**6), expected["symbols"])
+    pixels = codec.decompress(data).pixels
+    np.testing.assert_allclose(pixels.astype(int), expected["pixels"].astype(int), atol=1)
+
+
+def test_python_functions_do_what_they_say(tmp_path, sample):
+    data = gdncodec.compress(sample[:64, :80], quality=70)
+    array = gdncodec.decompress(data)
+    assert array.shape == (64, 80, 3)
+    (tmp_path / "a.gdn").write_bytes(data)
+    image = gdncodec.open(tmp_path / "a.gdn")
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image), array)
+    assert gdncodec.compress(Image.fromarray(sample[:64, :80]), quality=70) == data
+
+
+def test_metadata_and_grey_survive(tmp_path, sample):
+    image = Image.fromarray(sample[:40, :40]).convert("L")
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    image.info["exif"] = exif.tobytes()
+    image.info["icc_profile"] = b"profile"
+    image.info["xmp"] = b"<x/>"
+    (tmp_path / "a.gdn").write_bytes(gdncodec.compress(image))
+    back = gdncodec.open(tmp_path / "a.gdn")
+    assert back.mode == "L"
+    assert back.info["exif"] == exif.tobytes()
+    assert back.info["icc_profile"] == b"profile"
+    assert back.info["xmp"] == b"<x/>"
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_another_kind_of_array_is_refused(array):
+    with pytest.raises(ValueError, match="expected a uint8 array"):
+        gdncodec.compress(array)
+
+
+def test_an_image_with_transparency_is_refused():
+    with pytest.raises(ImageError, match="transparency"):
+        gdncodec.compress(Image.new("RGBA", (4, 4), (1, 2, 3, 4)))
+
+
+def test_an_unknown_device_is_named(sample):
+    with pytest.raises(ValueError, match="nowhere"):
+        gdncodec.compress(sample[:16, :16], device="nowhere")
+
+
+def test_a_model_of_one_rate_refuses_other_qualities(tmp_path, tiny_model, picture):
+    import dataclasses
+
+    from gdncodec.weights import load_model, save_model
+
+    model = load_model(ModelEntry(tiny_model))
+    config = dataclasses.replace(model.config, lambdas=(0.0130, 0.0130))
+    save_model(tmp_path / "one.safetensors", dataclasses.replace(model, config=config), {})
+    codec = Codec(tmp_path / "one.safetensors")
+    fixed = config.fixed_quality
+    assert unpack(codec.compress(Picture(picture))).header.quality == fixed
+    assert codec.compress(Picture(picture), fixed) == codec.compress(Picture(picture))
+    with pytest.raises(ValueError, match=f"model one has one rate, quality {fixed:g}"):
+        codec.compress(Picture(picture), 50)
+
+
+def test_the_default_model_is_inside_the_project():
+    assert find_model().name == "photo"

@@ -1,0 +1,161 @@
+import numpy as np
+import pytest
+
+from gdncodec.coder import MAX_SYMBOL, TOTAL_FREQUENCY, Tables, decode, encode, information
+from gdncodec.errors import FormatError, ModelError
+
+
+def make_tables(*halfwidths, seed=0):
+    rng = np.random.default_rng(seed)
+    parts = []
+    for half in halfwidths:
+        weights = np.exp(-np.abs(np.arange(-half, half + 2)) / (half + 1)) * rng.uniform(
+            0.5, 1.5, 2 * half + 2
+        )
+        frequencies = np.maximum(1, (weights / weights.sum() * TOTAL_FREQUENCY).astype(np.int64))
+        frequencies[half] += TOTAL_FREQUENCY - frequencies.sum()
+        parts.append(frequencies)
+    return Tables(np.concatenate(parts).astype(np.int32), np.array(halfwidths, np.int32))
+
+
+def draw(n, seed, scale=4.0, tables=3):
+    rng = np.random.default_rng(seed)
+    symbols = np.rint(rng.laplace(0, scale, n)).astype(np.int32)
+    return symbols, rng.integers(0, tables, n).astype(np.uint8)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 17, 5000])
+def test_round_trip_is_exact(n):
+    tables = make_tables(0, 3, 12)
+    symbols, table_of = draw(n, seed=n)
+    data = encode(symbols, table_of, tables)
+    np.testing.assert_array_equal(decode(data, table_of, tables), symbols)
+
+
+def test_no_symbols_cost_no_bytes():
+    assert encode(np.empty(0, np.int32), np.empty(0, np.uint8), make_tables(2)) == b""
+
+
+@pytest.mark.parametrize("symbol", [1, -1, 2, 3, -4, 100, -65537, MAX_SYMBOL, -MAX_SYMBOL])
+def test_symbols_outside_the_table_are_exact(symbol):
+    tables = make_tables(0, 3, 12)
+    symbols = np.array([0, symbol, 0, symbol], np.int32)
+    table_of = np.array([0, 0, 1, 2], np.uint8)
+    data = encode(symbols, table_of, tables)
+    np.testing.assert_array_equal(decode(data, table_of, tables), symbols)
+    assert len(data) <= 32  # bounded: escape, length, sign and mantissa
+
+
+def test_symbol_beyond_the_limit_is_refused():
+    symbols = np.array([MAX_SYMBOL + 1])
+    with pytest.raises(ValueError, match="within"):
+        encode(symbols, np.zeros(1, np.uint8), make_tables(2))
+
+
+def test_coded_bits_are_within_half_a_percent_of_the_information():
+    tables = make_tables(40, 60)
+    rng = np.random.default_rng(5)
+    table_of = rng.integers(0, 2, 40000).astype(np.uint8)
+    symbols = np.empty(40000, np.int32)
+    for table, half in enumerate((40, 60)):
+        probabilities = 2.0 ** -tables.bits(table)[:-1]
+        where = table_of == table
+        symbols[where] = rng.choice(
+            np.arange(-half, half + 1), where.sum(), p=probabilities / probabilities.sum()
+        )
+    expected = sum(
+        tables.bits(table)[symbols[table_of == table] + half].sum()
+        for table, half in enumerate((40, 60))
+    )
+    coded = 8 * len(encode(symbols, table_of, tables))
+    assert information(symbols, table_of, tables) == pytest.approx(expected)
+    assert expected < coded < 1.005 * expected
+
+
+def test_escaped_symbols_count_with_all_their_fields():
+    tables = make_tables(1)
+    symbols = np.array([0, 2, -3, 9])
+    bits = tables.bits(0)
+    expected = bits[1] + 3 * bits[3] + (5 + 1 + 0) + (5 + 1 + 1) + (5 + 1 + 3)
+    assert information(symbols, np.zeros(4, np.uint8), tables) == pytest.approx(expected)
+
+
+def test_stream_is_the_golden_one():
+    tables = make_tables(1, 3, 7, seed=9)
+    symbols = np.array([0, 1, -1, 0, 2, -3, 5, 0, -7, 90, 0, 0, -2000, 1, 3], np.int32)
+    table_of = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 0, 1, 2], np.uint8)
+    golden = "b8a7207ba9edbab35d7112b0"
+    assert encode(symbols, table_of, tables).hex() == golden
+    np.testing.assert_array_equal(decode(bytes.fromhex(golden), table_of, tables), symbols)
+
+
+def reference_decode(data, frequencies_of_symbols):
+    """Decode as docs/format.md says, with Python's integers alone."""
+    words = [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
+    words += [0] * (2 + len(frequencies_of_symbols))
+    point, span, position = (words[0] << 32) | words[1], (1 << 64) - 1, 2
+    entries = []
+    for frequencies in frequencies_of_symbols:
+        scale = span >> 24
+        target, cumulative, entry = point // scale, 0, 0
+        while cumulative + frequencies[entry] <= target:
+            cumulative += frequencies[entry]
+            entry += 1
+        entries.append(entry)
+        point -= scale * cumulative
+        span = scale * frequencies[entry]
+        if span < 1 << 32:
+            point = (point << 32) | words[position]
+            span <<= 32
+            position += 1
+    return entries
+
+
+def test_stream_follows_the_written_format():
+    tables = make_tables(5, 9)
+    symbols, table_of = draw(400, seed=4, scale=2.0, tables=2)
+    table_of.sort()
+    symbols = np.clip(symbols, -5, 5)
+    split = np.split(tables.frequencies, [12])
+    entries = reference_decode(
+        encode(symbols, table_of, tables), [[int(f) for f in split[t]] for t in table_of]
+    )
+    np.testing.assert_array_equal(np.array(entries) - np.where(table_of == 0, 5, 9), symbols)
+
+
+def test_damaged_data_never_do_worse_than_a_format_error():
+    tables = make_tables(0, 3, 12)
+    symbols, table_of = draw(300, seed=8)
+    data = encode(symbols, table_of, tables)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        damaged = bytearray(data)
+        damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        try:
+            found = decode(bytes(damaged), table_of, tables)
+        except FormatError:
+            continue
+        assert found.shape == symbols.shape
+
+
+@pytest.mark.parametrize("extra", [b"\1", b"\1\2\3\4" * 4])
+def test_data_of_the_wrong_length_raise_format_error(extra):
+    tables = make_tables(3)
+    symbols, table_of = draw(50, seed=2, tables=1)
+    with pytest.raises(FormatError):
+        decode(encode(symbols, table_of, tables) + extra, table_of, tables)
+
+
+@pytest.mark.parametrize(
+    ("frequencies", "halfwidths"),
+    [
+        ([TOTAL_FREQUENCY], [0]),
+        ([TOTAL_FREQUENCY - 1, 2], [0]),
+        ([TOTAL_FREQUENCY, 0], [0]),
+        ([TOTAL_FREQUENCY - 1, 1], [-1]),
+        ([], []),
+    ],
+)
+def test_inconsistent_tables_raise_model_error(frequencies, halfwidths):
+    with pytest.raises(ModelError):
+        Tables(np.array(frequencies, np.int32), np.array(halfwidths, np.int32))

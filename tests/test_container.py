@@ -1,0 +1,127 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from gdncodec import container
+from gdncodec.container import ChunkType, ColorMode, Header, pack, unpack, unpack_header
+from gdncodec.errors import FormatError
+
+HEADER = Header(ColorMode.RGB, 8, 62.5, bytes(range(8)), 768, 512)
+CHUNKS = {ChunkType.LATENTS: b"coded words", ChunkType.EXIF: b"Exif\0\0II"}
+GOLDEN = (
+    "8d47444e000201086a18000102030405060700030000000200005e8b87f7"
+    "010b000000636f64656420776f726473d8297323"
+    "810800000045786966000049492c4f4cdd"
+)
+
+
+def test_bytes_are_the_golden_ones():
+    data = pack(HEADER, CHUNKS)
+    assert data.hex() == GOLDEN
+    assert unpack(bytes.fromhex(GOLDEN)) == (HEADER, CHUNKS)
+
+
+def test_one_chunk_costs_39_bytes():
+    assert len(pack(HEADER, {ChunkType.LATENTS: b""})) == 39
+
+
+def test_truncation_at_every_length_raises_format_error():
+    data = pack(HEADER, CHUNKS)
+    for length in range(len(data)):
+        with pytest.raises(FormatError):
+            unpack(data[:length])
+
+
+def test_any_flipped_bit_raises_format_error():
+    data = pack(HEADER, CHUNKS)
+    for position in range(len(data)):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[position] ^= 1 << bit
+            with pytest.raises(FormatError):
+                unpack(bytes(damaged))
+
+
+def test_bytes_after_the_last_chunk_raise_format_error():
+    with pytest.raises(FormatError, match="follow the last chunk"):
+        unpack(pack(HEADER, CHUNKS) + b"\0")
+
+
+def with_type(kind, data=b"x"):
+    """Return a file with one more chunk, of any type."""
+    import struct
+    import zlib
+
+    chunk = struct.pack("<BI", kind, len(data)) + data
+    packed = bytearray(pack(HEADER, CHUNKS))
+    packed[5] += 1
+    packed[26:30] = zlib.crc32(packed[:26]).to_bytes(4, "little")
+    return bytes(packed) + chunk + zlib.crc32(chunk).to_bytes(4, "little")
+
+
+def test_an_unknown_optional_chunk_is_skipped():
+    assert unpack(with_type(200)) == (HEADER, CHUNKS)
+
+
+@pytest.mark.parametrize("kind", [1, 129])
+def test_a_chunk_that_comes_twice_or_out_of_order_raises_format_error(kind):
+    with pytest.raises(FormatError, match="order"):
+        unpack(with_type(kind))
+
+
+def test_an_unknown_mandatory_chunk_raises_format_error():
+    import struct
+    import zlib
+
+    chunk = struct.pack("<BI", 9, 0)
+    header = bytearray(pack(HEADER, {})[:30])
+    header[5] = 1
+    header[26:30] = zlib.crc32(header[:26]).to_bytes(4, "little")
+    data = bytes(header) + chunk + zlib.crc32(chunk).to_bytes(4, "little")
+    with pytest.raises(FormatError, match="cannot be read without"):
+        unpack(data)
+
+
+def test_a_file_without_latents_raises_format_error():
+    with pytest.raises(FormatError, match="no latents"):
+        unpack(pack(HEADER, {ChunkType.EXIF: b"x"}))
+
+
+def test_another_version_is_named():
+    data = bytearray(pack(HEADER, CHUNKS))
+    data[4] = 7
+    with pytest.raises(FormatError, match="version 7"):
+        unpack_header(bytes(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_another_kind_of_file_is_refused_by_its_magic(data):
+    with pytest.raises(FormatError, match=re.escape("not a .gdn file")):
+        unpack_header(data)
+
+
+@pytest.mark.parametrize("parts", [[b"a"], [b"abcd", b"", b"xy"]])
+def test_slices_come_back(parts):
+    data = container.join_slices(parts)
+    assert container.split_slices(data, len(parts)) == parts
+
+
+def test_one_slice_costs_nothing():
+    assert container.join_slices([b"abc"]) == b"abc"
+
+
+@pytest.mark.parametrize(("data", "count"), [(b"abc", 2), (b"\xff\0\0\0abc", 2), (b"", 3)])
+def test_lengths_that_do_not_fit_raise_format_error(data, count):
+    with pytest.raises(FormatError):
+        container.split_slices(data, count)
+
+
+def test_the_written_format_has_the_same_tables():
+    text = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
+    documented = re.findall(r"^\| (\d+) \| (\d+) \|", text, re.MULTILINE)
+    stated = re.findall(r"^(\d+) {2,}(\d+) {2,}", container.__doc__, re.MULTILINE)
+    header = [pair for pair in stated if pair in documented]
+    assert len(header) >= 9
+    for kind in ChunkType:
+        assert f"| {kind.value} | " in text

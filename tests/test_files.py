@@ -1,0 +1,67 @@
+import os
+
+import pytest
+
+from gdncodec.files import write_safely
+
+
+def test_the_file_appears_with_ordinary_permissions(tmp_path):
+    with write_safely(tmp_path / "a.bin", overwrite=False) as temporary:
+        temporary.write_bytes(b"new")
+        assert not (tmp_path / "a.bin").exists()
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path):
+    with pytest.raises(RuntimeError), write_safely(tmp_path / "a", overwrite=True) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_the_old_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(RuntimeError), write_safely(tmp_path / "a", overwrite=True) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
+
+
+def test_an_existing_file_is_replaced_only_if_asked(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    with (
+        pytest.raises(FileExistsError),
+        write_safely(tmp_path / "a", overwrite=False),
+    ):
+        pass
+    with write_safely(tmp_path / "a", overwrite=True) as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_came_into_being_meanwhile_is_not_replaced(tmp_path, monkeypatch, links):
+    def refuse(*_):
+        raise OSError
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    with (
+        pytest.raises(FileExistsError),
+        write_safely(tmp_path / "a", overwrite=False) as temporary,
+    ):
+        temporary.write_bytes(b"mine")
+        (tmp_path / "a").write_bytes(b"theirs")
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"theirs"]
+
+
+def test_a_file_system_without_links_works(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError
+
+    monkeypatch.setattr(os, "link", refuse)
+    with write_safely(tmp_path / "a", overwrite=False) as temporary:
+        temporary.write_bytes(b"new")
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"new"]

@@ -1,0 +1,117 @@
+"""What may import what: checked in fresh processes and in the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "gdncodec"
+
+HEAVY = {"torch", "numpy", "PIL", "compressai", "torchvision", "constriction", "safetensors"}
+
+ALLOWED = {
+    "errors.py": set(),
+    "files.py": set(),
+    "_version.py": set(),
+    "container.py": set(),
+    "config.py": set(),
+    "catalog.py": {"platformdirs"},
+    "image.py": {"PIL", "numpy"},
+    "coder.py": {"numpy", "constriction"},
+    "weights.py": {"numpy", "safetensors"},
+    "tiling.py": set(),
+    "codec.py": {"numpy", "PIL"},
+}
+
+ORDER = [
+    "_version", "errors", "files", "container", "config", "catalog", "image", "coder", "weights",
+    "norms", "nn", "engines", "tiling", "codec", "pillow", "batch", "training", "evaluation", "cli",
+    "__main__",
+]  # fmt: skip
+
+
+def modules_loaded_by(code):
+    script = f"{code}\nimport sys\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(run.stdout.splitlines()[-1].split())
+
+
+def command(*arguments):
+    return (
+        f"from gdncodec.cli import main\ntry: main({list(arguments)!r})\nexcept SystemExit: pass\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory, picture):
+    import gdncodec
+
+    path = tmp_path_factory.mktemp("imports") / "a.gdn"
+    path.write_bytes(gdncodec.compress(picture))
+    return path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["compress"],
+        ["compress", "--help"],
+        ["nonsense"],
+        ["models"],
+        ["train", "--help"],
+    ],
+)
+def test_help_models_and_usage_errors_load_nothing_heavy(arguments):
+    assert not modules_loaded_by(command(*arguments)) & HEAVY
+
+
+def test_info_loads_nothing_heavy(small_file):
+    assert not modules_loaded_by(command("info", str(small_file))) & HEAVY
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert not modules_loaded_by("import gdncodec") & HEAVY
+
+
+def test_decompressing_loads_no_training_or_evaluation_package(small_file):
+    loaded = modules_loaded_by(command("verify", str(small_file)))
+    assert "torch" in loaded
+    assert not loaded & {"compressai", "torchvision", "matplotlib", "scipy", "pytorch_msssim"}
+
+
+def top_level_imports(path):
+    """Return the modules that a file imports when it is itself imported."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_a_module_imports_only_from_above_itself(path):
+    relative = path.relative_to(PACKAGE)
+    if str(relative) == "__init__.py":
+        return
+    own = ORDER.index(relative.parts[0].removesuffix(".py"))
+    for name in top_level_imports(path):
+        parts = name.split(".")
+        if parts[0] == "gdncodec" and len(parts) > 1:
+            assert ORDER.index(parts[1]) <= own, f"{relative} imports {name}"
+        elif str(relative) in ALLOWED and parts[0] not in sys.stdlib_module_names:
+            assert parts[0] in ALLOWED[str(relative)], f"{relative} imports {name}"
+
+
+def test_torch_is_imported_in_its_own_places_only():
+    for path in PACKAGE.rglob("*.py"):
+        part = path.relative_to(PACKAGE).parts[0]
+        if any(name.split(".")[0] == "torch" for name in top_level_imports(path)):
+            assert part in {"norms", "nn", "engines", "training", "evaluation"}, path

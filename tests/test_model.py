@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from gdncodec.config import ModelConfig
+from gdncodec.nn.bottleneck import FactorizedDensity
+from gdncodec.nn.model import CodecModel
+
+CONFIG = ModelConfig(widths=(4, 6, 8), synthesis_widths=(4, 6, 8), latent_channels=6)
+
+
+@pytest.fixture
+def density():
+    torch.manual_seed(0)
+    made = FactorizedDensity(3)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return made.double()
+
+
+def test_the_bins_of_a_density_sum_to_one(density):
+    for width in (0.25, 1.0, 3.0):
+        values = torch.arange(-2000, 2001, dtype=torch.float64) * width
+        grid = values[None, None, :, None].expand(1, 3, -1, 1)
+        bits = density(grid, torch.tensor(width, dtype=torch.float64))
+        mass = (2.0**-bits).sum(dim=2).flatten()
+        torch.testing.assert_close(mass, torch.ones_like(mass), atol=1e-4, rtol=0)
+
+
+def test_the_median_of_a_density_is_zero(density):
+    values = torch.tensor([-500.0, 500.0], dtype=torch.float64)[None, None, :, None].expand(
+        1, 3, -1, 1
+    )
+    half = 2.0 ** -density(values, torch.tensor(1000.0, dtype=torch.float64))
+    torch.testing.assert_close(half, torch.full_like(half, 0.5), atol=1e-6, rtol=0)
+
+
+def test_a_symbol_in_the_far_tail_has_finite_bits_and_a_gradient(density):
+    values = torch.tensor([-1e6, 0.0, 1e6], dtype=torch.float64)[None, None, :, None].repeat(
+        1, 3, 1, 1
+    )
+    values.requires_grad_()
+    bits = density(values, torch.tensor(1.0, dtype=torch.float64))
+    bits.sum().backward()
+    assert torch.isfinite(bits).all()
+    assert torch.isfinite(values.grad).all()
+    assert bits[..., 1, 0].max() < bits[..., 0, 0].min()
+
+
+def test_training_bits_bound_the_bits_of_rounded_latents():
+    """Noise costs at least what rounding costs, up to chance, for a density that fits."""
+    torch.manual_seed(0)
+    network = CodecModel(CONFIG).requires_grad_(False)
+    x = torch.rand(2, 3, 64, 64)
+    quality = torch.tensor([50.0, 50.0])
+    noisy = network(x, quality, "noise").bits.sum()
+    rounded = network(x, quality, "round").bits.sum()
+    assert rounded == pytest.approx(noisy.item(), rel=0.3)
+
+
+def test_finer_bins_cost_more_bits(density):
+    values = torch.zeros(1, 3, 4, 4, dtype=torch.float64)
+    costs = [density(values, torch.tensor(w, dtype=torch.float64)).sum() for w in (2.0, 1.0, 0.5)]
+    assert costs[0] < costs[1] < costs[2]
+
+
+def test_gains_start_at_the_root_of_lambda_and_undo_each_other():
+    network = CodecModel(CONFIG)
+    quality = torch.tensor([0.0, 30.0, 100.0])
+    gain, inverse = network.gains(quality)
+    torch.testing.assert_close(gain * inverse, torch.ones_like(gain))
+    ratio = gain[2, 0] / gain[0, 0]
+    assert ratio.item() == pytest.approx((CONFIG.lambdas[1] / CONFIG.lambdas[0]) ** 0.5, rel=1e-4)
+
+
+def test_a_sample_does_not_depend_on_its_batch():
+    network = CodecModel(CONFIG).eval()
+    x = torch.rand(2, 3, 32, 32)
+    quality = torch.tensor([20.0, 80.0])
+    both = network(x, quality, "round")
+    for i in range(2):
+        one = network(x[i : i + 1], quality[i : i + 1], "round")
+        torch.testing.assert_close(one.x_hat[0], both.x_hat[i], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one.bits[0], both.bits[i], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("quantization", ["noise", "mixed", "round"])
+def test_every_quantisation_gives_gradients_to_every_parameter(quantization):
+    network = CodecModel(CONFIG)
+    out = network(torch.rand(1, 3, 32, 32), torch.tensor([55.0]), quantization)
+    (out.bits.sum() + out.x_hat.square().sum()).backward()
+    missing = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    nodes = [n for n in missing if n not in {"log_gain", "log_inverse_gain"}]
+    assert nodes == []

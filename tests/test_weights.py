@@ -1,0 +1,119 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gdncodec.catalog import ModelEntry
+from gdncodec.config import ModelConfig
+from gdncodec.errors import ModelError
+from gdncodec.weights import load_model, save_model
+
+
+@pytest.fixture
+def model(tiny_model):
+    return load_model(ModelEntry(tiny_model))
+
+
+def changed(model, name, value):
+    return dataclasses.replace(model, tensors={**model.tensors, name: value})
+
+
+def test_a_model_comes_back_as_it_was(model, tmp_path):
+    save_model(tmp_path / "a.safetensors", model, {"minutes": 3})
+    entry = ModelEntry(tmp_path / "a.safetensors")
+    again = load_model(entry)
+    assert again.config == model.config
+    assert entry.card == {"minutes": 3}
+    assert again.fingerprint == model.fingerprint == entry.fingerprint
+    for name, array in model.tensors.items():
+        np.testing.assert_array_equal(again.tensors[name], array)
+        assert again.tensors[name].dtype == array.dtype
+
+
+def test_the_fingerprint_covers_all_that_decoding_needs_and_no_more(model):
+    for name, array in model.tensors.items():
+        other = array.copy()
+        other.flat[0] += 1
+        same = changed(model, name, other).fingerprint == model.fingerprint
+        assert same == name.startswith(("analysis.", "log_gain")), name
+    norm = dataclasses.replace(model.config, synthesis_norm="gdn")
+    assert dataclasses.replace(model, config=norm).fingerprint != model.fingerprint
+
+
+def test_gains_are_log_linear_between_nodes(model):
+    gain = np.exp(np.linspace(0, 5, 6))[:, None] * np.ones((6, 12))
+    scaled = changed(model, "log_gain", np.log(gain).astype(np.float32))
+    np.testing.assert_allclose(scaled.gain(0), 1, rtol=1e-5)
+    np.testing.assert_allclose(scaled.gain(100), np.exp(5), rtol=1e-5)
+    np.testing.assert_allclose(scaled.gain(50), np.exp(2.5), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("quality", "row"),
+    [(0, 0), (0.49, 0), (0.5, 1), (49.99, 50), (50, 50), (99.5, 100), (100, 100)],
+)
+def test_the_nearest_whole_quality_names_the_tables(model, quality, row):
+    index = np.arange(101 * 12).reshape(101, 12) % 101
+    index = (np.arange(101)[:, None] * np.ones((1, 12))).astype(np.uint8)
+    assert (changed(model, "table_index", index).table_of_channel(quality) == row).all()
+
+
+def test_a_changed_byte_of_the_decoder_is_noticed(tiny_model, model, tmp_path):
+    data = bytearray(tiny_model.read_bytes())
+    marker = model.tensors["tables.frequencies"].tobytes()
+    data[data.index(marker) + 1] ^= 1
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(bytes(data))
+    with pytest.raises(ModelError, match="fingerprint"):
+        load_model(ModelEntry(path))
+
+
+def test_a_truncated_model_file_raises_model_error(tiny_model, tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(tiny_model.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="damaged"):
+        load_model(ModelEntry(path))
+
+
+@pytest.mark.parametrize("name", ["log_gain", "table_index", "tables.frequencies"])
+def test_a_missing_tensor_raises_model_error(model, tmp_path, name):
+    tensors = {k: v for k, v in model.tensors.items() if k != name}
+    with pytest.raises(ModelError, match=name.split(".")[0]):
+        save_model(tmp_path / "a.safetensors", dataclasses.replace(model, tensors=tensors), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_comes_back_from_json():
+    config = ModelConfig(widths=(8, 16, 24), lambdas=(0.01, 0.02))
+    assert ModelConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"widths": [1, 2]}', '{"colour": 3}', '{"lambdas": 1}']
+)
+def test_an_unusable_configuration_raises_model_error(text):
+    with pytest.raises(ModelError, match="configuration"):
+        ModelConfig.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"widths": (1, 2)},
+        {"widths": (0, 1, 2)},
+        {"latent_channels": 0},
+        {"lambdas": (0.0, 1.0)},
+        {"lambdas": (0.2, 0.1)},
+        {"gain_nodes": 1},
+    ],
+)
+def test_a_value_out_of_range_is_named(field):
+    with pytest.raises(ValueError, match=next(iter(field))):
+        ModelConfig(**field)
+
+
+@pytest.mark.parametrize(
+    ("lambdas", "quality"), [((0.0013, 0.22), None), ((0.0013, 0.0013), 0.0), ((0.22, 0.22), 100.0)]
+)
+def test_only_a_model_of_one_rate_has_a_fixed_quality(lambdas, quality):
+    assert ModelConfig(lambdas=lambdas).fixed_quality == quality
