@@ -33,4 +33,4 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
         x: any shape, any floating type.
         bound: the bound, a Python number (so that no buffer has to follow ``x`` around).
     """
-    return _LowerBound.apply(x, bound)  # type: ignore[no-any-return]
+    return _LowerBound.apply(x, bound)

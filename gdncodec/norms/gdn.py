@@ -2,11 +2,12 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gdncodec.norms.bound import lower_bound
+from gdncodec.norms.divisive import Form, divide, divide_
+from gdncodec.norms.statistics import check_shape, widen
 
-__all__ = ["GDN", "GDN1"]
+__all__ = ["GDN", "GDN1", "FixedGDN"]
 
 # With the offset the squared parametrisation keeps a gradient at zero; without it a gamma that
 # reached exactly zero would stay there (tensorflow/compression, parameters.py).
@@ -26,7 +27,8 @@ class GDN(nn.Module):
     stored as square roots behind a lower bound: ``beta = max(beta_raw, bound)^2 - pedestal``.
 
     The pool (the sum and its root) is computed in float32 at least, also under autocast; float16
-    would overflow silently and give zeros from ``|x| = 256`` upwards.
+    would overflow silently and give zeros from ``|x| = 256`` upwards. The layer is nonlinear by
+    itself. It can be differentiated once.
 
     Source: Ballé, Laparra, Simoncelli, arXiv 1511.06281 and 1611.01704.
 
@@ -59,30 +61,27 @@ class GDN(nn.Module):
     def extra_repr(self) -> str:
         return f"{self.beta.numel()}, inverse={self.inverse}"
 
-    def effective_parameters(self) -> tuple[Tensor, Tensor]:
-        """Return ``beta`` (C,) and ``gamma`` (C, C) as they stand in the formula."""
-        beta = lower_bound(self.beta, (self.beta_min + _PEDESTAL) ** 0.5).square() - _PEDESTAL
-        gamma = lower_bound(self.gamma, _PEDESTAL**0.5).square() - _PEDESTAL
+    @property
+    def form(self) -> Form:
+        return Form(squared=True, inverse=self.inverse)
+
+    def effective_parameters(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return ``beta`` (C,) and ``gamma`` (C, C) of the formula, computed in ``dtype``."""
+        beta, gamma = self.beta.to(dtype), self.gamma.to(dtype)
+        beta = lower_bound(beta, (self.beta_min + _PEDESTAL) ** 0.5).square() - _PEDESTAL
+        gamma = lower_bound(gamma, _PEDESTAL**0.5).square() - _PEDESTAL
         return beta, gamma
 
     def forward(self, x: Tensor) -> Tensor:
-        channels = self.beta.numel()
-        if not 2 <= x.ndim <= 5 or x.shape[1] != channels:
-            msg = f"expected (N, {channels}) with up to three spatial axes, got {tuple(x.shape)}"
-            raise ValueError(msg)
+        check_shape(x, self.beta.numel(), 2)
+        wide = widen(x, self.beta)
+        beta, gamma = self.effective_parameters(wide.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            wide = x.to(torch.promote_types(x.dtype, self.beta.dtype))
-            # One 1x1 convolution serves every rank; four axes stay as they are (channels_last).
-            flat = wide if x.ndim == 4 else wide.reshape(*x.shape[:2], -1, 1)
-            beta, gamma = self.effective_parameters()
-            pool = F.conv2d(self._magnitude(flat), gamma[:, :, None, None], beta)
-            return self._apply_pool(flat, pool).reshape(x.shape).to(x.dtype)
+            return divide(wide, beta, gamma, self.form).to(x.dtype)
 
-    def _magnitude(self, x: Tensor) -> Tensor:
-        return x.square()
-
-    def _apply_pool(self, x: Tensor, pool: Tensor) -> Tensor:
-        return x * (pool.sqrt() if self.inverse else pool.rsqrt())
+    def for_inference(self) -> "FixedGDN":
+        """Return the layer with its parameters computed once and for all."""
+        return FixedGDN(self)
 
 
 class GDN1(GDN):
@@ -92,13 +91,42 @@ class GDN1(GDN):
         y_i = x_i / (\beta_i + \sum_j \gamma_{ij} |x_j|)
 
     With ``inverse=True`` the division becomes a multiplication. TensorFlow Compression's default
-    since 2.0. Everything else is as in :class:`GDN`.
+    since 2.0. Arguments, shapes, errors and everything else are as in :class:`GDN`.
 
     Source: Johnston et al., arXiv 1912.08771.
     """
 
-    def _magnitude(self, x: Tensor) -> Tensor:
-        return x.abs()
+    @property
+    def form(self) -> Form:
+        return Form(squared=False, inverse=self.inverse)
 
-    def _apply_pool(self, x: Tensor, pool: Tensor) -> Tensor:
-        return x * pool if self.inverse else x / pool
+
+class FixedGDN(nn.Module):
+    """A GDN or GDN1 as it stands at this moment, for inference.
+
+    Its buffers are the effective parameters, so nothing is computed from the square roots at each
+    forward, and later changes of the original do not reach it. It may write its output over its
+    input, and gives no gradients: for use behind a convolution, whose output nobody else reads.
+
+    Args:
+        layer: the trained layer.
+    """
+
+    def __init__(self, layer: GDN) -> None:
+        super().__init__()
+        self.form = layer.form
+        self.beta: Tensor
+        self.gamma: Tensor
+        beta, gamma = layer.effective_parameters(
+            torch.promote_types(layer.beta.dtype, torch.float32)
+        )
+        self.register_buffer("beta", beta.detach())
+        self.register_buffer("gamma", gamma.detach())
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        check_shape(x, self.beta.numel(), 2)
+        wide = widen(x, self.beta)
+        with torch.autocast(x.device.type, enabled=False):
+            y = divide_(wide, self.beta.to(wide.dtype), self.gamma.to(wide.dtype), self.form)
+        return y.to(x.dtype)

@@ -1,0 +1,114 @@
+"""The arithmetic of divisive normalisation, in the memory layout of its input."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["Form", "divide", "divide_"]
+
+# Elements that the inference works on at a time: few enough to stay in the cache, many enough
+# that the threads have something to share.
+_BLOCK = 1 << 21
+
+
+class Form(NamedTuple):
+    """A member of the family ``y = x s``, ``s = n^power``, ``n = beta + gamma m(x)``."""
+
+    squared: bool
+    """``m(x) = x^2`` and power 1/2 (GDN), otherwise ``|x|`` and 1 (GDN1)."""
+    inverse: bool
+    """The power is positive: multiply instead of divide."""
+
+    def magnitude(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        return torch.square(x, out=out) if self.squared else torch.abs(x, out=out)
+
+    def multiplier_(self, n: Tensor) -> Tensor:
+        """Turn n into s, in its place."""
+        if self.squared:
+            return n.sqrt_() if self.inverse else n.rsqrt_()
+        return n if self.inverse else n.reciprocal_()
+
+    def pool_gradient(self, s: Tensor, gx: Tensor) -> Tensor:
+        """Return the gradient of n, ``gx ds/dn``, where ds/dn is a power of s; overwrites gx."""
+        if self.squared:
+            return gx.div_(s).mul_(0.5) if self.inverse else gx.mul_(s).mul_(s).mul_(s).mul_(-0.5)
+        return gx if self.inverse else gx.mul_(s).mul_(s).neg_()
+
+
+def _pool(m: Tensor, beta: Tensor, gamma: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return ``beta + gamma m`` of rows (R, C) or planes (N, C, L)."""
+    if m.ndim == 2:
+        return torch.addmm(beta, m, gamma.t(), out=out)
+    return torch.baddbmm(beta[:, None], gamma.expand(len(m), -1, -1), m, out=out)
+
+
+class _Divide(torch.autograd.Function):
+    """Keeps x and s for the backward pass and nothing else; autograd would keep m and n as well."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, beta: Tensor, gamma: Tensor, form: Form) -> Tensor:
+        m = form.magnitude(x)
+        s = form.multiplier_(_pool(m, beta, gamma))
+        ctx.save_for_backward(x, s, gamma)
+        ctx.form = form
+        return torch.mul(x, s, out=m)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, s, gamma = ctx.saved_tensors
+        form: Form = ctx.form
+        h = form.pool_gradient(s, g * x)
+        m = form.magnitude(x)
+        if x.ndim == 2:
+            grad_beta, grad_gamma, grad_m = h.sum(0), h.t() @ m, h @ gamma
+        else:
+            grad_beta, grad_gamma = h.sum((0, 2)), torch.bmm(h, m.transpose(1, 2)).sum(0)
+            grad_m = torch.bmm(gamma.t().expand(len(x), -1, -1), h)
+        # m and h have served: fresh memory would cost more than the arithmetic.
+        slope = x if form.squared else torch.sign(x, out=h)
+        grad_x = torch.mul(g, s, out=m)
+        grad_x.addcmul_(grad_m, slope, value=2 if form.squared else 1)
+        return grad_x, grad_beta, grad_gamma, None
+
+
+def _as_rows(x: Tensor) -> Tensor | None:
+    """Return x as (R, C) without a copy, if its channels lie next to each other in memory."""
+    last = x.movedim(1, -1)
+    return last.reshape(-1, x.shape[1]) if last.is_contiguous() else None
+
+
+def divide(x: Tensor, beta: Tensor, gamma: Tensor, form: Form) -> Tensor:
+    """Normalise ``x`` (N, C, *S) by ``beta`` (C,) and ``gamma`` (C, C) [out, in], all of one type.
+
+    The result has the memory format of ``x``. It can be differentiated once.
+    """
+    rows = _as_rows(x)
+    if rows is None:
+        planes: Tensor = _Divide.apply(x.reshape(*x.shape[:2], -1), beta, gamma, form)
+        return planes.view(x.shape)
+    y: Tensor = _Divide.apply(rows, beta, gamma, form)
+    return y.view(x.movedim(1, -1).shape).movedim(-1, 1)
+
+
+def divide_(x: Tensor, beta: Tensor, gamma: Tensor, form: Form) -> Tensor:
+    """Do as :func:`divide` without gradients, in the place of ``x`` where its layout allows it."""
+    rows = _as_rows(x)
+    size = max(1, _BLOCK // x.shape[1]) if x.device.type == "cpu" else x.numel() + 1
+    if rows is None:
+        planes = x.reshape(*x.shape[:2], -1)
+        blocks = [b for plane in planes.split(1) for b in plane.split(size, dim=2)]
+    else:
+        planes, blocks = x, list(rows.split(size))
+    m: Tensor | None = None
+    n: Tensor | None = None
+    for block in blocks:
+        if m is not None and m.shape != block.shape:
+            m = n = None
+        # The memory of one block serves the next: fresh memory costs more than the arithmetic.
+        m = form.magnitude(block, out=m)
+        n = form.multiplier_(_pool(m, beta, gamma, out=n))
+        block.mul_(n)
+    return planes.view(x.shape)

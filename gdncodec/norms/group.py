@@ -1,0 +1,92 @@
+"""Normalisation by the statistics of a whole picture: group, layer and instance."""
+
+from math import gcd
+
+import torch
+from torch import Tensor, nn
+
+from gdncodec.norms.statistics import check_shape, widen
+
+__all__ = ["GroupNorm", "InstanceNorm", "LayerNorm"]
+
+
+class GroupNorm(nn.Module):
+    r"""Mean and biased variance of groups of channels over all positions of one picture.
+
+    .. math::
+        y_i = w_i (x_i - m_{g(i)}) / \sqrt{v_{g(i)} + \epsilon} + b_i
+
+    The same in training and at inference. A group of a single value gives the bias. The layer has
+    no nonlinearity of its own, and the brightness and contrast of a group do not survive it.
+
+    Source: Wu and He, arXiv 1803.08494.
+
+    Args:
+        channels: number of channels C.
+        inverse: of no effect; both transforms use the same form.
+        groups: number of groups; 0 takes the greatest common divisor of 32 and C.
+        eps: added to the variance.
+
+    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating; the output is alike.
+
+    Raises:
+        ValueError: the groups do not divide the channels, or the input has another number of
+            channels or another rank.
+    """
+
+    def __init__(
+        self, channels: int, *, inverse: bool = False, groups: int = 0, eps: float = 1e-5
+    ) -> None:
+        super().__init__()
+        self.groups = groups or gcd(32, channels)
+        if self.groups < 0 or channels % self.groups:
+            msg = f"{groups} groups do not divide {channels} channels"
+            raise ValueError(msg)
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.numel()}, groups={self.groups}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_shape(x, self.weight.numel(), 3)
+        wide = widen(x, self.weight)
+        weight, bias = self.weight.to(wide.dtype), self.bias.to(wide.dtype)
+        # Not nn.functional.group_norm: it refuses a group of one value, which is defined here.
+        return torch.group_norm(wide, self.groups, weight, bias, self.eps).to(x.dtype)
+
+
+class LayerNorm(GroupNorm):
+    """Mean and biased variance of a whole picture, over channels and positions.
+
+    :class:`GroupNorm` with one group. Weight and bias are per channel, so any size will do (those
+    of torch.nn.LayerNorm would pin height and width).
+
+    Source: Ba, Kiros, Hinton, arXiv 1607.06450.
+
+    Args:
+        channels: number of channels C.
+        inverse: of no effect; both transforms use the same form.
+        eps: added to the variance.
+    """
+
+    def __init__(self, channels: int, *, inverse: bool = False, eps: float = 1e-5) -> None:
+        super().__init__(channels, groups=1, eps=eps)
+
+
+class InstanceNorm(GroupNorm):
+    """Mean and biased variance of each channel over the positions of one picture.
+
+    :class:`GroupNorm` with a group per channel.
+
+    Source: Ulyanov, Vedaldi, Lempitsky, arXiv 1607.08022.
+
+    Args:
+        channels: number of channels C.
+        inverse: of no effect; both transforms use the same form.
+        eps: added to the variance.
+    """
+
+    def __init__(self, channels: int, *, inverse: bool = False, eps: float = 1e-5) -> None:
+        super().__init__(channels, groups=channels, eps=eps)

@@ -1,0 +1,84 @@
+"""What a trained transform becomes for inference: constants folded, parameters computed."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from gdncodec.norms.centred import CentredConv2d
+from gdncodec.norms.gdn import GDN
+
+__all__ = ["fold", "prepare_inference"]
+
+
+@torch.no_grad()
+def fold(transform: nn.Sequential) -> nn.Sequential:
+    """Return a copy whose frozen affine norms are part of the convolutions before them.
+
+    The copy computes what ``transform`` computes at inference, up to rounding. A stage
+    ``Sequential(norm, activation)`` becomes the activation, a centred convolution a plain one with
+    centred weights; other stages stay. The result has the structure, and the names in its state,
+    of a transform that was built with ``folded=True``.
+
+    Args:
+        transform: convolutions and norm stages, as :mod:`gdncodec.nn.transforms` builds them.
+
+    Raises:
+        ValueError: a frozen affine norm does not follow a convolution.
+    """
+    result = copy.deepcopy(transform)
+    for i, stage in enumerate(result):
+        if isinstance(stage, CentredConv2d):
+            result[i] = _plain(stage)
+        if not isinstance(stage, nn.Sequential) or not hasattr(stage[0], "scale_and_shift"):
+            continue
+        norm: Any = stage[0]
+        conv = result[i - 1] if i else None
+        if not isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) or conv.bias is None:
+            msg = f"cannot fold {type(norm).__name__}: no convolution with a bias before it"
+            raise ValueError(msg)
+        scale, shift = (t.double() for t in norm.scale_and_shift())
+        # Output channels are the first axis of the weight, but the second of a transposed one.
+        shape = (1, -1, 1, 1) if isinstance(conv, nn.ConvTranspose2d) else (-1, 1, 1, 1)
+        conv.weight.copy_(conv.weight.double() * scale.reshape(shape))
+        conv.bias.copy_(conv.bias.double() * scale + shift)
+        result[i] = stage[1]
+    return result
+
+
+def _plain(conv: CentredConv2d) -> nn.Conv2d:
+    """Return the convolution with its centred weights as ordinary ones."""
+    weight = conv.effective_weight()
+    plain = nn.utils.skip_init(
+        nn.Conv2d,
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        stride=conv.stride,
+        padding=conv.padding,
+        device=weight.device,
+        dtype=weight.dtype,
+    )
+    plain.weight, plain.bias = nn.Parameter(weight), conv.bias
+    return plain
+
+
+def prepare_inference(transform: nn.Module) -> nn.Module:
+    """Make a trained transform as fast as it gets, in its place, and return it.
+
+    GDN and GDN1 compute their parameters here instead of in each forward, and work in place, as the
+    activations do. Call it when the weights are loaded and on their device; nothing can be trained
+    or loaded afterwards.
+
+    Args:
+        transform: a transform whose norms follow convolutions.
+    """
+    for name, child in transform.named_children():
+        if isinstance(child, GDN):
+            transform.register_module(name, child.for_inference())
+        elif isinstance(child, nn.LeakyReLU):
+            child.inplace = True
+        else:
+            prepare_inference(child)
+    return transform.eval()

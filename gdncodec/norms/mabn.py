@@ -1,0 +1,151 @@
+"""Moving-average batch normalisation."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from gdncodec.norms.statistics import (
+    RunningStatistics,
+    check_shape,
+    per_channel,
+    spatial_axes,
+    widen,
+)
+
+__all__ = ["MABN"]
+
+_RENORMALISE_AFTER = 1000
+_LARGEST_CORRECTION = 5.0
+
+
+class _Normalise(torch.autograd.Function):
+    """``z = x / deviation`` whose gradient uses a moving average in place of the batch's E[g z].
+
+    So the gradient is not that of the forward pass, except in the warm-up.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, deviation: Tensor, window: Tensor, slot: Tensor, small: Tensor
+    ) -> Tensor:
+        z = x / deviation
+        ctx.save_for_backward(z, deviation, slot, small)
+        # Not saved for backward: backward writes into it, and several forwards may share it.
+        ctx.window = window
+        return z
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:
+        z, deviation, slot, small = ctx.saved_tensors
+        gz = (g * z).mean((0, *spatial_axes(z)))
+        ctx.window.index_copy_(0, slot, gz[None].to(ctx.window.dtype))
+        mean = torch.where(small, gz, ctx.window.mean(0).to(gz.dtype))
+        return (g - z * per_channel(mean, z)) / deviation, None, None, None, None
+
+
+class MABN(RunningStatistics):
+    r"""Batch normalisation for small batches: the mean square, averaged over the last steps.
+
+    .. math::
+        y_i = w_i r_i x_i / \sqrt{v_i + \epsilon} + b_i
+
+    No mean is subtracted. In training v is the mean square of the batch, and after the warm-up its
+    average over the last ``window`` batches; the backward pass averages E[g z] likewise. From step
+    1001 on (or the end of a longer warm-up) :math:`r = \sqrt{v + \epsilon} / \sqrt{v_{run} +
+    \epsilon}`, clipped to [1/5, 5], corrects towards ``running_var``, an exponential average of v;
+    before it is 1. At inference ``running_var`` stands in the place of v and r is 1. The layer has
+    no nonlinearity of its own. Its buffers are part of a checkpoint: a resumed run goes on exactly.
+
+    This is the authors' formal layer with ``window = real_B // B``. Activation checkpointing would
+    count its steps twice.
+
+    Source: Yan et al., Towards Stabilizing Batch Statistics in Backward Propagation of Batch
+    Normalization, arXiv 2001.06838.
+
+    Args:
+        channels: number of channels C.
+        inverse: the form for the synthesis; the same, but it refuses ``centred``.
+        window: number K of training batches that the averages span.
+        warmup: steps in which the batch's own statistics are used; at least K are.
+        momentum: weight of the old value in ``running_var``.
+        centred: the transforms centre the weights of the inner convolution before this layer, see
+            :class:`gdncodec.norms.centred.CentredConv2d`.
+        eps: added to v.
+
+    Shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating; the output is alike.
+
+    Raises:
+        ValueError: the input has another number of channels or another rank, a training batch has
+            a single value per channel, or ``centred`` is asked of the synthesis.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        inverse: bool = False,
+        window: int = 16,
+        warmup: int = 100,
+        momentum: float = 0.98,
+        centred: bool = False,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        if window < 1:
+            msg = f"the window of mabn must be at least 1, got {window}"
+            raise ValueError(msg)
+        if centred and inverse:
+            msg = "the synthesis has no convolution to centre; use mabn without centred=true there"
+            raise ValueError(msg)
+        self.window, self.warmup, self.momentum = window, warmup, momentum
+        self.centred, self.eps = centred, eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.running_var: Tensor
+        self.window_x2: Tensor
+        self.window_gz: Tensor
+        self.steps: Tensor
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("window_x2", torch.zeros(window, channels))
+        self.register_buffer("window_gz", torch.zeros(window, channels))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return scale and shift (C,): what the layer does at inference."""
+        return self.weight * self._inverse_deviation(self.weight.dtype), self.bias
+
+    def _inverse_deviation(self, dtype: torch.dtype) -> Tensor:
+        return (self.running_var.to(dtype) + self.eps).rsqrt()
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_shape(x, self.weight.numel(), 2)
+        wide = widen(x, self.weight)
+        if self.uses_batch:
+            z, scale = self._by_batch(wide)
+        else:
+            z, scale = wide, self._inverse_deviation(wide.dtype) * self.weight
+        y = torch.addcmul(per_channel(self.bias, z), z, per_channel(scale, z))
+        return y.to(x.dtype)
+
+    def _by_batch(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return z and the factor (C,) that follows it, and advance the statistics by a step."""
+        if x.numel() == x.shape[1]:
+            msg = f"mabn needs more than one value per channel in training, got {tuple(x.shape)}"
+            raise ValueError(msg)
+        with torch.no_grad():
+            self.steps.add_(1)
+            slot = (self.steps % self.window).reshape(1)
+            small = (self.steps <= self.window) | (self.steps < self.warmup)
+            x2 = x.square().mean((0, *spatial_axes(x)))
+            self.window_x2.index_copy_(0, slot, x2[None].to(self.window_x2.dtype))
+            var = torch.where(small, x2, self.window_x2.mean(0).to(x2.dtype))
+            deviation = (var + self.eps).sqrt()
+            correction = deviation * self._inverse_deviation(x.dtype)
+            correction.clamp_(1 / _LARGEST_CORRECTION, _LARGEST_CORRECTION)
+            correction[(self.steps <= max(_RENORMALISE_AFTER, self.warmup)).expand_as(var)] = 1
+            self.running_var.lerp_(var.to(self.running_var.dtype), 1 - self.momentum)
+        z = _Normalise.apply(x, per_channel(deviation, x), self.window_gz, slot, small)
+        return z, self.weight * correction

@@ -1,0 +1,240 @@
+"""Norms in the codec: transforms, folding, tiles, training, and a layer of the user's own."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from gdncodec.config import ModelConfig
+from gdncodec.nn.model import CodecModel
+from gdncodec.nn.transforms import analysis, synthesis
+from gdncodec.norms import NORMS, NormInfo, TileClass, norm_info
+from gdncodec.norms.centred import CentredConv2d
+from gdncodec.norms.gdn import FixedGDN
+from gdncodec.norms.inference import fold, prepare_inference
+
+WIDTHS, LATENT = (4, 6, 8), 5
+NAMES = pytest.mark.parametrize("norm", list(NORMS))
+FOLDED = [n for n, info in NORMS.items() if info.tile is TileClass.FROZEN_AFFINE]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Networks this small only wait for their threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def both(norm, *, folded=False):
+    plain = norm.split(":")[0]
+    return (
+        analysis(WIDTHS, LATENT, norm, folded=folded),
+        synthesis(WIDTHS, LATENT, plain, folded=folded),
+    )
+
+
+def trained(norm):
+    """Build both transforms with parameters and statistics that are not the initial ones."""
+    torch.manual_seed(2)
+    nets = both(norm)
+    with torch.no_grad():
+        for net in nets:
+            for parameter in net.parameters():
+                parameter += 0.05 * torch.randn_like(parameter)
+        for _ in range(3):
+            nets[1](nets[0](torch.rand(2, 3, 32, 48)))
+    return [net.double().eval() for net in nets]
+
+
+@NAMES
+def test_three_training_steps_change_every_parameter(norm):
+    torch.manual_seed(0)
+    network = CodecModel(ModelConfig(norm, norm, WIDTHS, WIDTHS, LATENT))
+    before = copy.deepcopy(network.state_dict())
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(3):
+        with torch.autocast("cpu", torch.bfloat16):
+            out = network(torch.rand(3, 3, 32, 32), torch.tensor([5.0, 60.0, 90.0]))
+        optimizer.zero_grad()
+        (out.bits.mean() + out.x_hat.square().mean()).backward()
+        optimizer.step()
+    for name, value in network.state_dict().items():
+        assert torch.isfinite(value).all(), name
+    same = [k for k, v in network.named_parameters() if torch.equal(v, before[k])]
+    # A unit below its threshold learns nothing in three steps; its layer as a whole does.
+    assert [k for k in same if "frn" not in norm] == []
+
+
+@NAMES
+@pytest.mark.parametrize("direction", [0, 1])
+def test_sizes_go_down_and_up_by_sixteen(norm, direction):
+    net = both(norm)[direction].eval()
+    with torch.inference_mode():
+        if direction == 0:
+            assert net(torch.rand(1, 3, 16, 48)).shape == (1, LATENT, 1, 3)
+        else:
+            assert net(torch.rand(1, LATENT, 1, 3)).shape == (1, 3, 16, 48)
+
+
+@NAMES
+def test_no_transform_is_linear(norm):
+    for net, shape in zip(trained(norm), ((1, 3, 32, 32), (1, LATENT, 2, 2)), strict=True):
+        a, b = (torch.randn(shape, dtype=torch.float64) for _ in range(2))
+        bend = net(a) + net(b) - net(a + b) - net(torch.zeros_like(a))
+        assert bend.abs().max() > 1e-3
+
+
+def test_names_in_the_state_of_a_gdn_model_are_stable():
+    wanted = {f"{i}.{n}" for i in (0, 2, 4, 6) for n in ("weight", "bias")}
+    wanted |= {f"{i}.{n}" for i in (1, 3, 5) for n in ("beta", "gamma")}
+    for net in both("gdn1"):
+        assert set(net.state_dict()) == wanted
+
+
+@NAMES
+def test_tiles_with_a_halo_give_the_whole_result_exactly_for_local_norms(norm):
+    g_a, g_s = trained(norm)
+    local = NORMS[norm].tile is not TileClass.WHOLE_IMAGE
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        x = torch.rand(1, 3, 32, 256, dtype=torch.float64)
+        y = g_a(x)
+        # The four 5x5 convolutions of stride 2 see 30 pixels on each side: two latent positions.
+        part = g_a(x[..., 64:192])[..., 2:-2]
+        difference = (part - y[..., 6:10]).abs().max()
+        assert (difference < 1e-12) == local
+        x_hat = g_s(y)
+        part = g_s(y[..., 3:13])[..., 48:-48]
+        difference = (part - x_hat[..., 96:160]).abs().max()
+        assert (difference < 1e-12) == local
+
+
+@pytest.mark.parametrize("norm", [*FOLDED, "mabn:centred=true"])
+@pytest.mark.parametrize("direction", [0, 1])
+def test_a_folded_transform_computes_the_same_from_convolutions_alone(norm, direction):
+    net = trained(norm)[direction]
+    before = copy.deepcopy(net.state_dict())
+    folded = fold(net)
+    assert not any("running" in k for k in folded.state_dict())
+    assert {type(m) for m in folded.modules() if not list(m.children())} <= {
+        nn.LeakyReLU, nn.Conv2d, type(net[0]), type(net[2]) if direction else nn.Conv2d,
+    }  # fmt: skip
+    shape = (1, LATENT, 3, 2) if direction else (1, 3, 48, 32)
+    x = torch.randn(shape, dtype=torch.float64)
+    torch.testing.assert_close(folded(x), net(x), atol=1e-12, rtol=1e-12)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+    rebuilt = both(norm, folded=True)[direction].double().eval()
+    rebuilt.load_state_dict(folded.state_dict())
+    assert torch.equal(rebuilt(x), folded(x))
+
+
+@pytest.mark.parametrize("norm", [n for n in NORMS if n not in FOLDED])
+def test_other_transforms_stay_as_they_are_when_folded(norm):
+    for net, built in zip(trained(norm), both(norm, folded=True), strict=True):
+        folded = fold(net)
+        assert {k: v.shape for k, v in folded.state_dict().items()} == {
+            k: v.shape for k, v in built.state_dict().items()
+        }
+        assert all(torch.equal(v, net.state_dict()[k]) for k, v in folded.state_dict().items())
+
+
+def test_a_norm_with_no_convolution_before_it_is_not_folded():
+    norm = analysis(WIDTHS, LATENT, "batch")[1]
+    with pytest.raises(ValueError, match="no convolution with a bias"):
+        fold(nn.Sequential(nn.Identity(), norm))
+
+
+def test_centred_convolutions_are_inner_ones_of_the_analysis_only():
+    centred = [isinstance(m, CentredConv2d) for m in analysis(WIDTHS, LATENT, "mabn:centred=true")]
+    assert [i for i, c in enumerate(centred) if c] == [2, 4]
+    with pytest.raises(ValueError, match="without centred=true"):
+        synthesis(WIDTHS, LATENT, "mabn:centred=true")
+
+
+@NAMES
+@pytest.mark.parametrize("direction", [0, 1])
+def test_a_transform_prepared_for_inference_computes_the_same(norm, direction):
+    net = trained(norm)[direction]
+    shape = (1, LATENT, 3, 2) if direction else (1, 3, 48, 32)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = torch.randn(shape, dtype=torch.float64).to(memory_format=layout)
+        kept = x.clone()
+        prepared = prepare_inference(copy.deepcopy(net).to(memory_format=layout))
+        with torch.inference_mode():
+            torch.testing.assert_close(prepared(x), net(x), atol=1e-12, rtol=1e-12)
+        assert torch.equal(x, kept)
+    assert any(isinstance(m, FixedGDN) for m in prepared.modules()) == norm.startswith("gdn")
+
+
+def test_the_configuration_remembers_options_and_folding():
+    config = ModelConfig("frn:learnable_eps=true", "mabn", folded=True)
+    assert ModelConfig.from_json(config.to_json()) == config
+    assert norm_info(config.norm).tile is TileClass.WHOLE_IMAGE
+    assert ModelConfig.from_json("{}").folded is False
+
+
+class Halve(nn.Module):
+    """A user's own layer: a learned factor for each channel, which folds."""
+
+    def __init__(self, channels, *, inverse=False, start=0.5):
+        super().__init__()
+        self.factor = nn.Parameter(torch.full((channels,), start))
+
+    def forward(self, x):
+        return x * self.factor[:, None, None]
+
+    def scale_and_shift(self):
+        return self.factor, torch.zeros_like(self.factor)
+
+
+@pytest.fixture
+def own_norm(monkeypatch):
+    info = NormInfo(f"{__name__}:Halve", TileClass.FROZEN_AFFINE, "a factor for each channel")
+    monkeypatch.setitem(NORMS, "halve", info)
+    return "halve:start=0.75"
+
+
+def test_a_norm_of_the_users_own_works_in_the_transforms(own_norm):
+    g_a = analysis(WIDTHS, LATENT, own_norm).double()
+    assert (g_a[1][0].factor == 0.75).all()
+    x = torch.randn(1, 3, 32, 32, dtype=torch.float64)
+    torch.testing.assert_close(fold(g_a)(x), g_a(x))
+
+
+def round_trip(config, picture, folder):
+    """Train three steps, export, compress, decompress; return network, model and picture."""
+    from gdncodec.codec import Codec
+    from gdncodec.image import Picture
+    from gdncodec.training.export import export_model
+    from gdncodec.training.loop import TrainingOptions, train
+    from gdncodec.weights import save_model
+
+    options = TrainingOptions(steps=3, batch=2, crop=32, warmup=1, decay=0, mixed=0, frozen=0)
+    network = train(config, options, [picture], [], folder, report=lambda _: None)
+    model, _ = export_model(network.eval(), [picture[:64, :64]])
+    path = folder / "model.safetensors"
+    save_model(path, model, {})
+    codec = Codec(path)
+    return network, model, codec.decompress(codec.compress(Picture(picture), 50)).pixels
+
+
+@pytest.mark.parametrize("norm", [*NORMS, "own", "mabn:centred=true", "frn:learnable_eps=true"])
+def test_every_norm_trains_and_comes_back_from_a_gdn_file(norm, own_norm, picture, tmp_path):
+    norm = own_norm if norm == "own" else norm
+    synthesis_norm = norm.replace(":centred=true", "")
+    config = ModelConfig(norm, synthesis_norm, WIDTHS, WIDTHS, LATENT)
+    network, model, back = round_trip(config, picture[:80, :70], tmp_path)
+    assert back.shape == (80, 70, 3)
+    assert model.config == dataclasses.replace(config, folded=model.config.folded)
+    # The file's picture is that of the trained network, with weights rounded for the model file.
+    x = torch.from_numpy(picture[:80, :70]).permute(2, 0, 1)[None].float() / 255
+    x = nn.functional.pad(x, (0, 10, 0, 0), mode="replicate")
+    with torch.inference_mode():
+        x_hat = network(x, torch.tensor([50.0]), "round").x_hat[0, :, :, :70]
+    theirs = torch.from_numpy(back).permute(2, 0, 1).float() / 255
+    torch.testing.assert_close(x_hat.clamp(0, 1), theirs, atol=0.05, rtol=0)
