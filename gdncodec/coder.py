@@ -1,12 +1,12 @@
-"""Symbols to bytes and back, with integer tables.
+"""Symbols into a range coder and out of it, with integer tables.
 
 The tables come from the model file and are integers, so the decoder meets no rounded number on its
 way from bytes to symbols: a stream means the same on every machine.
 
 A *table* gives the 2K + 1 symbols -K to K, and an escape after them, integer frequencies that are
-at least 1 and sum to 2**24. One slice is coded by one range coder (``constriction``, 32-bit words):
-first every symbol that uses table 0, in raster order (channel, row, column), then those of table 1,
-and so on; then the escaped symbols, in the same order, by three uniform fields:
+at least 1 and sum to 2**24. Symbols are coded in runs: first every symbol of the run that uses
+table 0, in order, then those of table 1, and so on; then the escaped symbols of the run, in the
+same order, by three uniform fields:
 
 =========  ==================================  =====================================
 field      for every escaped symbol            with ``excess = abs(symbol) - K``
@@ -31,7 +31,14 @@ from gdncodec.errors import FormatError, ModelError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MAX_SYMBOL", "TOTAL_FREQUENCY", "Tables", "decode", "encode", "information"]
+__all__ = [
+    "MAX_SYMBOL",
+    "TOTAL_FREQUENCY",
+    "Tables",
+    "decode_symbols",
+    "encode_symbols",
+    "information",
+]
 
 TOTAL_FREQUENCY = 1 << 24
 """What the frequencies of one table sum to."""
@@ -72,34 +79,41 @@ class Tables:
             raise ModelError(msg)
 
     @cached_property
-    def _split(self) -> "list[NDArray[Any]]":
+    def split(self) -> "list[NDArray[Any]]":
+        """The frequencies of each table."""
         ends = np.cumsum(2 * self.halfwidths.astype(np.int64) + 2)
         return np.split(self.frequencies.astype(np.int64), ends[:-1])
 
-    def model(self, table: int) -> stream.model.Categorical:
-        """Return the coder's model for a table.
+    @cached_property
+    def models(self) -> "list[stream.model.Categorical]":
+        """The coder's model of each table.
 
         The coder gives every symbol 1 and shares out the rest in proportion to the numbers it is
         given. Given ``frequency - 1``, which sum to exactly that rest, its scale is exactly 1.0
         and its fixed-point model is exactly the table.
         """
-        return stream.model.Categorical((self._split[table] - 1).astype(np.float64), perfect=False)
+        return [
+            stream.model.Categorical((f - 1).astype(np.float64), perfect=False) for f in self.split
+        ]
 
     def bits(self, table: int) -> "NDArray[np.float64]":
         """Return the cost in bits of each entry of a table, the escape last."""
-        return -np.log2(self._split[table] / TOTAL_FREQUENCY)
+        return -np.log2(self.split[table] / TOTAL_FREQUENCY)
 
 
-def encode(symbols: "NDArray[Any]", table_of: "NDArray[Any]", tables: Tables) -> bytes:
-    """Code symbols, each with the table named for it.
+def encode_symbols(
+    coder: stream.queue.RangeEncoder,
+    symbols: "NDArray[Any]",
+    table_of: "NDArray[Any]",
+    tables: Tables,
+) -> None:
+    """Code a run of symbols, each with the table named for it.
 
     Args:
+        coder: where to.
         symbols: (n,) integers of magnitude at most ``MAX_SYMBOL``.
         table_of: (n,) uint8, the table of each symbol.
         tables: the bank.
-
-    Returns:
-        A multiple of four bytes: the words of the range coder, little-endian.
 
     Raises:
         ValueError: a symbol is out of range.
@@ -113,56 +127,45 @@ def encode(symbols: "NDArray[Any]", table_of: "NDArray[Any]", tables: Tables) ->
     excess = np.abs(ordered) - halfwidth
     escaped = excess > 0
     entries = np.where(escaped, 2 * halfwidth + 1, ordered + halfwidth)
-
-    coder = stream.queue.RangeEncoder()
     start = 0
-    for table, count in _runs(table_of):
-        coder.encode(entries[start : start + count], tables.model(table))
+    for table, count in _counts(table_of):
+        coder.encode(entries[start : start + count], tables.models[table])
         start += count
     if escaped.any():
         _encode_escapes(coder, excess[escaped], ordered[escaped] < 0)
-    return coder.get_compressed().astype("<u4").tobytes()
 
 
-def decode(data: bytes, table_of: "NDArray[Any]", tables: Tables) -> "NDArray[np.int32]":
-    """Return the symbols (n,) int32 that :func:`encode` was given.
+def decode_symbols(
+    coder: stream.queue.RangeDecoder, table_of: "NDArray[Any]", tables: Tables
+) -> "NDArray[np.int32]":
+    """Return the run of symbols (n,) that :func:`encode_symbols` was given.
 
     Raises:
-        FormatError: the data are not what :func:`encode` makes.
+        FormatError: an escaped symbol is out of range.
+        ValueError, AssertionError: the coder finds the data impossible.
     """
-    if len(data) % 4:
-        msg = f"coded data must be a multiple of 4 bytes, got {len(data)}"
-        raise FormatError(msg)
-    coder = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
     order = np.argsort(table_of, kind="stable")
     halfwidth = tables.halfwidths.astype(np.int32)[table_of[order]]
     ordered = np.empty(table_of.size, np.int32)
-    try:
-        start = 0
-        for table, count in _runs(table_of):
-            ordered[start : start + count] = coder.decode(tables.model(table), count)
-            start += count
-        ordered -= halfwidth
-        escaped = ordered > halfwidth
-        if escaped.any():
-            excess, negative = _decode_escapes(coder, int(escaped.sum()))
-            magnitude = halfwidth[escaped] + excess
-            ordered[escaped] = np.where(negative, -magnitude, magnitude)
-        if not coder.maybe_exhausted():
-            msg = "coded data go on after the last symbol"
-            raise FormatError(msg)
-    except (ValueError, AssertionError) as error:
-        msg = f"coded data are damaged ({error})"
-        raise FormatError(msg) from error
+    start = 0
+    for table, count in _counts(table_of):
+        ordered[start : start + count] = coder.decode(tables.models[table], count)
+        start += count
+    ordered -= halfwidth
+    escaped = ordered > halfwidth
+    if escaped.any():
+        excess, negative = _decode_escapes(coder, int(escaped.sum()))
+        magnitude = halfwidth[escaped] + excess
+        ordered[escaped] = np.where(negative, -magnitude, magnitude)
     symbols = np.empty_like(ordered)
     symbols[order] = ordered
     return symbols
 
 
 def information(symbols: "NDArray[Any]", table_of: "NDArray[Any]", tables: Tables) -> float:
-    """Return what the tables say the symbols cost, in bits; :func:`encode` needs a little more."""
+    """Return what the tables say the symbols cost, in bits; the coder needs a little more."""
     total = 0.0
-    for table, _ in _runs(table_of):
+    for table, _ in _counts(table_of):
         half = int(tables.halfwidths[table])
         values = symbols[table_of == table]
         excess = np.maximum(np.abs(values) - half, 0)
@@ -173,7 +176,7 @@ def information(symbols: "NDArray[Any]", table_of: "NDArray[Any]", tables: Table
     return total
 
 
-def _runs(table_of: "NDArray[Any]") -> list[tuple[int, int]]:
+def _counts(table_of: "NDArray[Any]") -> list[tuple[int, int]]:
     """Return (table, number of symbols) for every table in use, in order."""
     counts = np.bincount(table_of, minlength=1)
     return [(int(t), int(counts[t])) for t in np.flatnonzero(counts)]

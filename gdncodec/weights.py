@@ -11,8 +11,8 @@ name                  shape           meaning
 ``synthesis.*``       as in the nets  weights of g_s, float16 or float32
 ``log_gain``          (K, M)          logarithm of the gains at K qualities from 0 to 100
 ``log_inverse_gain``  (K, M)          the same for the inverse gains
-``tables.*``                          the bank of :class:`gdncodec.coder.Tables`
-``table_index``       (101, M) uint8  table of each channel at the whole qualities 0 to 100
+``tables.*``                          the bank, see :class:`gdncodec.coder.Tables`
+``contexts.*``                        see :class:`gdncodec.contexts.Contexts`
 ====================  ==============  ========================================================
 
 The fingerprint is the first 8 bytes of a SHA-256 over what decoding needs: the name of the
@@ -35,6 +35,7 @@ from safetensors.numpy import load_file, save_file
 from gdncodec.catalog import ModelEntry
 from gdncodec.coder import Tables
 from gdncodec.config import ModelConfig
+from gdncodec.contexts import Contexts, decode_slice, encode_slice, slice_information
 from gdncodec.errors import ModelError
 from gdncodec.files import write_safely
 
@@ -54,12 +55,10 @@ class Model:
     tensors: "dict[str, NDArray[Any]]"
 
     def network(self, name: str) -> "dict[str, NDArray[Any]]":
-        """Return the float32 weights of ``analysis`` or ``synthesis``, by name in the net."""
-        prefix = f"{name}."
+        """Return the state of ``analysis`` or ``synthesis``, by name in the net; never float16."""
         return {
-            key.removeprefix(prefix): value.astype(np.float32)
-            for key, value in self.tensors.items()
-            if key.startswith(prefix)
+            key: value.astype(np.float32) if value.dtype == np.float16 else value
+            for key, value in self._group(name).items()
         }
 
     def gain(self, quality: float) -> "NDArray[np.float32]":
@@ -72,13 +71,29 @@ class Model:
 
     @cached_property
     def tables(self) -> Tables:
-        return Tables(self.tensors["tables.frequencies"], self.tensors["tables.halfwidths"])
+        return Tables(**self._group("tables"))
 
-    def table_of_channel(self, quality: float) -> "NDArray[np.uint8]":
-        """Return the table (M,) of each channel; quality has two decimals, halves round up."""
-        row = (round(quality * 100) + 50) // 100
-        index: NDArray[np.uint8] = self.tensors["table_index"][row]
-        return index
+    @cached_property
+    def contexts(self) -> Contexts:
+        return Contexts(**self._group("contexts"))
+
+    def encode_slice(self, symbols: "NDArray[Any]", quality: float) -> bytes:
+        """Return the coded words of the symbols (M, rows, columns) of a slice."""
+        return encode_slice(symbols, self.contexts, self.tables, _row(quality))
+
+    def decode_slice(
+        self, data: bytes, shape: tuple[int, int], quality: float
+    ) -> "NDArray[np.int32]":
+        """Return the symbols (M, rows, columns) of a slice.
+
+        Raises:
+            FormatError: the data are damaged.
+        """
+        return decode_slice(data, shape, self.contexts, self.tables, _row(quality))
+
+    def slice_information(self, symbols: "NDArray[Any]", quality: float) -> float:
+        """Return what the tables say the symbols of a slice cost, in bits."""
+        return slice_information(symbols, self.contexts, self.tables, _row(quality))
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -90,6 +105,11 @@ class Model:
                 digest.update(f"{name},{array.dtype.str},{array.shape}".encode("ascii"))
                 digest.update(array.tobytes())
         return digest.digest()[:8]
+
+    def _group(self, name: str) -> "dict[str, NDArray[Any]]":
+        """Return the tensors whose names begin so, by the rest of their names."""
+        prefix = f"{name}."
+        return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
     def _interpolated(self, name: str, quality: float) -> "NDArray[np.float32]":
         logs = self.tensors[name].astype(np.float64)
@@ -132,16 +152,22 @@ def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
         save_file(tensors, temporary, metadata)
 
 
+def _row(quality: float) -> int:
+    """Return the whole quality nearest to a quality of two decimals; halves round up."""
+    return (round(quality * 100) + 50) // 100
+
+
 def _check(model: Model, path: Path) -> None:
     m, nodes = model.config.latent_channels, model.config.gain_nodes
-    shapes = {"log_gain": (nodes, m), "log_inverse_gain": (nodes, m), "table_index": (101, m)}
-    for name, shape in shapes.items():
-        if name not in model.tensors or model.tensors[name].shape != shape:
-            msg = f"{path}: {name} is missing or not of shape {shape}"
+    for name in ("log_gain", "log_inverse_gain"):
+        if name not in model.tensors or model.tensors[name].shape != (nodes, m):
+            msg = f"{path}: {name} is missing or not of shape {(nodes, m)}"
             raise ModelError(msg)
-    if not {"tables.frequencies", "tables.halfwidths"} <= model.tensors.keys():
-        msg = f"{path}: the frequency tables are missing"
-        raise ModelError(msg)
-    if model.tensors["table_index"].max() >= model.tables.halfwidths.size:
-        msg = f"{path}: a channel names a table that does not exist"
+    try:
+        tables, contexts = model.tables, model.contexts
+    except TypeError as error:  # an array is missing
+        msg = f"{path}: what entropy coding needs is missing ({error})"
+        raise ModelError(msg) from error
+    if contexts.group_of_channel.size != m or contexts.table_of.max() >= tables.halfwidths.size:
+        msg = f"{path}: the contexts do not fit the configuration or the tables"
         raise ModelError(msg)

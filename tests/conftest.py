@@ -34,7 +34,7 @@ def tiny_model(tmp_path_factory, picture):
 
     torch.manual_seed(3)
     config = ModelConfig(widths=(6, 8, 10), synthesis_widths=(6, 8, 10), latent_channels=12)
-    model, _ = export_model(CodecModel(config).eval(), [picture], crops=8)
+    model, _ = export_model(CodecModel(config).eval(), [picture])
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     save_model(path, model, {})
     return path

@@ -21,7 +21,7 @@ def test_a_path_is_found(tiny_model):
     entry = find_model(tiny_model)
     assert entry.path == tiny_model
     assert entry.config == ModelConfig(
-        widths=(6, 8, 10), synthesis_widths=(6, 8, 10), latent_channels=12
+        widths=(6, 8, 10), synthesis_widths=(6, 8, 10), latent_channels=12, folded=True
     )
 
 

@@ -11,7 +11,7 @@ from gdncodec.nn.model import CodecModel
 from gdncodec.training import loop
 from gdncodec.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gdncodec.training.data import CropSampler
-from gdncodec.training.export import export_model, fit_tables
+from gdncodec.training.export import export_model
 from gdncodec.training.loop import TrainingOptions, train
 
 CONFIG = ModelConfig(widths=(4, 6, 8), synthesis_widths=(4, 6, 8), latent_channels=6)
@@ -156,24 +156,12 @@ def test_what_is_no_checkpoint_raises_model_error(tmp_path, tiny_model):
             load_checkpoint(path)
 
 
-def test_the_bank_of_tables_comes_close_to_a_table_for_each_channel():
-    rng = np.random.default_rng(0)
-    histograms = np.zeros((300, 2 * 40 + 2))
-    for row, scale in enumerate(np.geomspace(0.05, 8, 300)):
-        symbols = np.rint(rng.laplace(0, scale, 20000)).astype(int)
-        entries = np.where(np.abs(symbols) > 40, 81, symbols + 40)
-        histograms[row] = np.bincount(entries, minlength=82)
-    tables, index, report = fit_tables(histograms, tables=48)
-    assert index.max() < tables.halfwidths.size <= 48
-    assert report["bits_own"] < report["bits_bank"] < 1.01 * report["bits_own"]
-
-
 def test_an_exported_model_says_the_same_as_the_network(picture):
     from gdncodec.engines.torch import TorchEngine
 
     torch.manual_seed(1)
     network = CodecModel(CONFIG).eval()
-    model, _ = export_model(network, [picture], crops=4)
+    model, _ = export_model(network, [picture])
     engine = TorchEngine(model)
     pixels = picture[:64, :96]
     y = engine.analysis(pixels)

@@ -13,6 +13,8 @@ from torch import Tensor
 from gdncodec.config import ModelConfig
 from gdncodec.nn.loss import RateDistortionLoss, rate_distortion
 from gdncodec.nn.model import CodecModel, Quantization
+from gdncodec.norms import norm_info
+from gdncodec.norms.statistics import freeze_stats
 from gdncodec.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gdncodec.training.data import CropSampler
 
@@ -34,7 +36,7 @@ class TrainingOptions:
         warmup: steps of rising rate at the start.
         decay: last part of the run, in which the rate falls to zero.
         mixed: last part of the run, in which the synthesis sees rounded latents.
-        frozen: last part of the run, in which the analysis stands still.
+        frozen: last part of the run, in which the analysis and all running statistics stand still.
         ema: weight of the old value in the moving average of the weights.
         seed: seed of initial weights, crops, qualities and noise.
         precision: ``bf16`` runs the inner convolutions under autocast, ``float32`` none.
@@ -89,6 +91,10 @@ def train(
         resume: a checkpoint to continue from.
         report: called with one line of text at a time.
     """
+    for norm in (config.norm, config.synthesis_norm):
+        if options.batch < norm_info(norm).minimum_batch:
+            msg = f"norm {norm} needs a batch of at least {norm_info(norm).minimum_batch}"
+            raise ValueError(msg)
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     start = load_checkpoint(resume) if resume else None
@@ -120,6 +126,7 @@ def train(
         model.g_a.requires_grad_(progress < 1 - options.frozen)
         if progress >= 1 - options.frozen:
             quantization = "round"
+            freeze_stats(model)
 
         x = sampler.draw(options.batch).to(device, memory_format=torch.channels_last)
         quality = _stratified_qualities(options.batch, config).to(device)

@@ -1,0 +1,204 @@
+"""Fits what entropy coding needs, by counting: the bank of tables, and the contexts."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gdncodec.coder import TOTAL_FREQUENCY, Tables
+from gdncodec.contexts import (
+    LEVELS,
+    PHASES,
+    QUALITY_ROWS,
+    Contexts,
+    clipped_magnitudes,
+    phase_positions,
+    sum_of_neighbours,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["fit_bank", "fit_contexts"]
+
+_LARGEST = 255  # a symbol beyond it is always escaped
+_SIZE = 2 * _LARGEST + 2
+_TABLES = 128
+_ROUNDS = 10
+_FLOOR = 0.02  # counts given to symbols that were not seen
+_TAIL = 1e-5  # share of the symbols that a table leaves to the escape
+_GROUPS = 8
+_QUIET = 1e-3  # channels of a smaller mean magnitude neither have nor give contexts
+_UNIT = 1024  # integer weights are so many times the real ones
+_BANK_STEP = 10  # the bank is fitted to every tenth whole quality
+_PRIOR = 8.0  # symbols' worth of the channel's own histogram behind each context
+_SWEEPS = 40
+
+
+def fit_contexts(
+    latents: "list[NDArray[np.float32]]", gains: "NDArray[np.float32]"
+) -> tuple[Tables, Contexts, dict[str, float]]:
+    """Fit groups, weights, the bank, and which table codes what.
+
+    Args:
+        latents: latents (M, rows, columns) of training pictures.
+        gains: (101, M), gains at the whole qualities.
+
+    Returns:
+        The bank, the contexts, and a report with bits for a symbol on these latents, averaged over
+        the qualities: ``bits_static`` with one table for each channel and quality,
+        ``bits_contexts`` as they are coded.
+    """
+    middle = [_symbols(y, gains[QUALITY_ROWS // 2]) for y in latents]
+    groups = _groups(middle)
+    weights, neighbours = _fit_weights(middle, groups)
+    table_of = np.zeros((QUALITY_ROWS, groups.size, PHASES, LEVELS), np.uint8)
+    contexts = Contexts(groups, weights, neighbours, table_of)
+
+    rows = range(0, QUALITY_ROWS, _BANK_STEP)
+    sample = [_histograms(latents, gains[row], contexts).reshape(-1, _SIZE) for row in rows]
+    seen = np.concatenate(sample)
+    bank = fit_bank(seen[seen.any(axis=1)])
+    costs = np.stack([_code_lengths(f, _SIZE) for f in bank.split]).astype(np.float32)
+    static = conditional = symbols = 0.0
+    for row in range(QUALITY_ROWS):
+        counts = _histograms(latents, gains[row], contexts)
+        own = counts.sum(axis=(1, 2), keepdims=True)
+        bits, own_bits = counts @ costs.T, own @ costs.T
+        prior = own_bits * (_PRIOR / own.sum(axis=-1, keepdims=True))
+        table_of[row] = (bits + prior).argmin(axis=-1)
+        chosen = table_of[row][..., None].astype(np.intp)
+        conditional += float(np.take_along_axis(bits, chosen, axis=-1).sum())
+        static += float(own_bits.min(axis=-1).sum())
+        symbols += float(own.sum())
+    report = {"bits_static": static / symbols, "bits_contexts": conditional / symbols}
+    return bank, contexts, report
+
+
+def _symbols(y: "NDArray[np.float32]", gain: "NDArray[np.float32]") -> "NDArray[np.int32]":
+    return np.rint(y * gain[:, None, None]).astype(np.int32)
+
+
+def _groups(symbols: "list[NDArray[np.int32]]") -> "NDArray[np.uint8]":
+    """Return the group of each channel: by falling energy, the quiet ones last."""
+    energy = np.mean([np.abs(k).mean(axis=(1, 2)) for k in symbols], axis=0)
+    order = np.argsort(-energy, kind="stable")
+    active = int((energy > _QUIET).sum())
+    groups = np.full(energy.size, _GROUPS, np.uint8)
+    for group, members in enumerate(np.array_split(order[:active], _GROUPS)):
+        groups[members] = group
+    return groups
+
+
+def _fit_weights(
+    symbols: "list[NDArray[np.int32]]", groups: "NDArray[np.uint8]"
+) -> "tuple[NDArray[np.int16], NDArray[np.int16]]":
+    """Predict magnitudes from magnitudes by non-negative least squares with a constant."""
+    m = groups.size
+    allowed = np.ones((m, m + 1))
+    allowed[:, :m] = (groups[:, None] > groups[None, :]) & (groups[:, None] < _GROUPS)
+    weights = np.zeros((PHASES, m, m))
+    neighbours = np.zeros(m)
+    for phase in range(PHASES):
+        gram, with_near = np.zeros((m + 1, m + 1)), np.zeros((m, m + 1))
+        near_square, near_target = np.zeros(m), np.zeros(m)
+        for k in symbols:
+            shape = (k.shape[1], k.shape[2])
+            positions = phase_positions(*shape, phase)
+            every = clipped_magnitudes(k.reshape(m, -1))
+            near = phase * sum_of_neighbours(every, shape)[:, positions]
+            features = np.vstack([every[:, positions], np.ones((1, positions.size))])
+            gram += features @ features.T
+            with_near += near @ features.T
+            near_square += np.square(near).sum(axis=1)
+            near_target += (near * features[:m]).sum(axis=1)
+        x, z = np.zeros((m, m + 1)), np.zeros(m)
+        for _ in range(_SWEEPS):  # coordinate descent, for all channels at once
+            for j in np.flatnonzero(gram.diagonal()):
+                slope = gram[:m, j] - x @ gram[:, j] - z * with_near[:, j]
+                x[:, j] = np.maximum(x[:, j] + slope / gram[j, j], 0) * allowed[:, j]
+            slope = near_target - (x * with_near).sum(axis=1) - z * near_square
+            z = np.maximum(z + slope / np.maximum(near_square, 1e-9), 0) * (groups < _GROUPS)
+        weights[phase], neighbours = x[:, :m], z
+    return _as_integers(weights), _as_integers(neighbours)
+
+
+def _as_integers(weights: "NDArray[np.float64]") -> "NDArray[np.int16]":
+    return np.minimum(np.rint(weights * _UNIT), np.iinfo(np.int16).max).astype(np.int16)
+
+
+def _histograms(
+    latents: "list[NDArray[np.float32]]", gain: "NDArray[np.float32]", contexts: Contexts
+) -> "NDArray[np.float32]":
+    """Return counts (M, 2, 16, 512) of the symbols by channel, phase and level, escapes last."""
+    m = gain.size
+    found = []
+    for y in latents:
+        symbols = _symbols(y, gain)
+        shape = (symbols.shape[1], symbols.shape[2])
+        flat = symbols.reshape(m, -1)
+        entries = np.where(np.abs(flat) > _LARGEST, np.int32(_SIZE - 1), flat + _LARGEST)
+        magnitudes = clipped_magnitudes(flat)
+        for step in contexts.whole_steps(*shape):
+            levels = contexts.levels(step, magnitudes, shape)
+            first = (step.channels[:, None] * PHASES + step.phase).astype(np.int32) * LEVELS
+            index = (first + levels) * _SIZE + entries[:, step.positions]
+            found.append(index.ravel())
+    counts = np.bincount(np.concatenate(found), minlength=m * PHASES * LEVELS * _SIZE)
+    return counts.reshape(m, PHASES, LEVELS, _SIZE).astype(np.float32)
+
+
+def fit_bank(histograms: "NDArray[Any]", tables: int = _TABLES) -> Tables:
+    """Fit a bank of tables to histograms.
+
+    Lloyd's algorithm with the code length as its distance: each histogram takes the table that
+    codes it shortest, each table becomes the sum of the histograms that took it.
+
+    Args:
+        histograms: counts (n, 2 * L + 2) of the symbols -L to L, and of those beyond.
+        tables: size of the bank, at most 256; fewer if there are fewer histograms.
+    """
+    counts = histograms.astype(np.float32)
+    total = counts.sum(axis=1)
+    mean = counts @ np.abs(np.arange(counts.shape[1]) - counts.shape[1] // 2 + 1) / total
+    order = np.argsort(mean, kind="stable")
+    # Begin with equal shares of the information and not of the histograms, most of which are idle.
+    share = np.cumsum((total * np.log2(1 + mean + 1e-3))[order])
+    chosen = np.empty(len(counts), np.int64)
+    chosen[order] = np.minimum(share / share[-1] * tables, tables - 1).astype(np.int64)
+    built: list[NDArray[np.int64]] = []
+    for _ in range(_ROUNDS):
+        built = [
+            _integer_table(counts[chosen == t].sum(axis=0, dtype=np.float64))
+            for t in np.unique(chosen)
+        ]
+        costs = np.stack([_code_lengths(f, counts.shape[1]) for f in built]).astype(np.float32)
+        chosen = (counts @ costs.T).argmin(axis=1)
+    halfwidths = np.array([f.size // 2 - 1 for f in built], np.int32)
+    return Tables(np.concatenate(built).astype(np.int32), halfwidths)
+
+
+def _integer_table(counts: "NDArray[np.float64]") -> "NDArray[np.int64]":
+    """Return the frequencies (2K + 2,) of a table for counts (2L + 2,), K as small as pays."""
+    largest = counts.size // 2 - 1
+    inner = counts[:-1]
+    magnitude = inner[largest:].copy()
+    magnitude[1:] += inner[:largest][::-1]
+    beyond = counts[-1] + magnitude[::-1].cumsum()[::-1] - magnitude  # of symbols above each |k|
+    half = min(int((beyond > _TAIL * counts.sum()).sum()), largest)
+    kept = inner[largest - half : largest + half + 1] + _FLOOR
+    weights = np.append(kept, beyond[half] + _FLOOR)
+    frequencies = np.maximum(1, np.floor(weights / weights.sum() * TOTAL_FREQUENCY)).astype(
+        np.int64
+    )
+    frequencies[frequencies.argmax()] += TOTAL_FREQUENCY - frequencies.sum()
+    return frequencies
+
+
+def _code_lengths(frequencies: "NDArray[np.int64]", size: int) -> "NDArray[np.float64]":
+    """Return the bits (size,) of every entry of a histogram under a table."""
+    bits = -np.log2(frequencies / TOTAL_FREQUENCY)
+    half, largest = frequencies.size // 2 - 1, size // 2 - 1
+    reach = np.abs(np.arange(-largest, largest + 2)) - half
+    escape = bits[-1] + 6 + 2 * np.log2(np.maximum(reach, 1))
+    escape[largest - half : largest + half + 1] = bits[:-1]
+    return escape

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from gdncodec.contexts import encode_slice, slice_information
+from gdncodec.training.fit import fit_bank, fit_contexts
+
+
+def latents(count, seed):
+    """Latents (12, 24, 24) whose scale varies in space, alike in all channels."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        coarse = rng.gamma(1.0, 1.0, (4, 4))
+        scale = np.kron(coarse, np.ones((6, 6))) * np.geomspace(4, 0.02, 12)[:, None, None]
+        made.append(rng.laplace(0, 1, scale.shape).astype(np.float32) * scale)
+    return [y.astype(np.float32) for y in made]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    gains = np.repeat(np.geomspace(0.3, 4, 101)[:, None], 12, axis=1).astype(np.float32)
+    return (*fit_contexts(latents(6, seed=0), gains), gains)
+
+
+def test_contexts_save_where_scales_vary_together(fitted):
+    bank, contexts, report, gains = fitted
+    assert report["bits_contexts"] < 0.93 * report["bits_static"]
+    fresh = [np.rint(y * gains[50][:, None, None]).astype(int) for y in latents(4, seed=9)]
+    with_contexts = sum(slice_information(k, contexts, bank, 50) for k in fresh)
+    blind = contexts.table_of[50][:, :, :1].repeat(16, axis=2)
+    without = type(contexts)(
+        contexts.group_of_channel,
+        np.zeros_like(contexts.weights),
+        np.zeros_like(contexts.neighbour_weights),
+        np.broadcast_to(blind, contexts.table_of.shape).copy(),
+    )
+    assert with_contexts < 0.95 * sum(slice_information(k, without, bank, 50) for k in fresh)
+
+
+def test_the_report_is_what_coding_takes(fitted):
+    bank, contexts, report, gains = fitted
+    total = symbols = 0
+    for row in range(101):
+        for y in latents(6, seed=0)[:2]:
+            k = np.rint(y * gains[row][:, None, None]).astype(int)
+            total += 8 * len(encode_slice(k, contexts, bank, row))
+            symbols += k.size
+    assert total / symbols == pytest.approx(report["bits_contexts"], rel=0.15)
+
+
+def test_a_bank_comes_close_to_a_table_for_each_histogram():
+    rng = np.random.default_rng(0)
+    histograms = np.zeros((300, 2 * 60 + 2))
+    for row, scale in enumerate(np.geomspace(0.05, 8, 300)):
+        symbols = np.rint(rng.laplace(0, scale, 20000)).astype(int)
+        entries = np.where(np.abs(symbols) > 60, 121, symbols + 60)
+        histograms[row] = np.bincount(entries, minlength=122)
+    bank = fit_bank(histograms, tables=48)
+    assert bank.halfwidths.size <= 48
+    share = histograms / histograms.sum(axis=1, keepdims=True)
+    own = -(share * np.log2(np.where(share > 0, share, 1))).sum()
+    costs = np.full((bank.halfwidths.size, 122), 40.0)
+    for table, half in enumerate(bank.halfwidths):
+        costs[table, 60 - half : 61 + half] = bank.bits(table)[:-1]
+    assert own < (share @ costs.T).min(axis=1).sum() < 1.02 * own
+
+
+def test_symbols_far_outside_are_escaped_and_not_lost():
+    histogram = np.zeros((1, 2 * 4 + 2))
+    histogram[0, [4, 9]] = [1000, 50]  # zero, and beyond 4
+    bank = fit_bank(histogram, tables=1)
+    assert bank.bits(0)[-1] == pytest.approx(-np.log2(50 / 1050), abs=0.01)
