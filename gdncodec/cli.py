@@ -1,10 +1,12 @@
 """The command line."""
 
 import contextlib
+import io
 import json
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import click
 
 from gdncodec._version import __version__
 from gdncodec.errors import FormatError, GdnCodecError, ImageError, ModelError
+from gdncodec.files import STREAM, read_data, write_data, write_safely
 
 __all__ = ["main"]
 
@@ -39,7 +42,11 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module="PIL")  # of damaged or large pictures
+                return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # click ends quietly when the reader of a pipe has gone
         except FileExistsError as error:
             message = f"{error.args[0]} exists; --force overwrites it"
             raise _failure(message, _EXIT_EXISTS) from error
@@ -85,12 +92,31 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-_input = click.argument("source", metavar="INPUT", type=click.Path(path_type=Path, dir_okay=False))
-_output = click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write."
-)
+_file = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+_input = click.argument("source", metavar="INPUT", type=_file)
+_output = click.option("-o", "--output", type=_file, help="Where to write; - for stdout.")
 _force = click.option("-f", "--force", is_flag=True, help="Overwrite an output that exists.")
 _model = click.option("--model", metavar="NAME|FILE", help="Model to use (see `gdncodec models`).")
+_max_pixels = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=1 << 28,
+    show_default=True,
+    help="Refuse larger pictures before anything is allocated.",
+)
+
+
+def _targets(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that look for a quality."""
+    options = [
+        click.option("--target-size", metavar="BYTES", help="Largest size: 150000, 200k, 1.5M."),
+        click.option("--target-bpp", type=float, help="Largest size in bits per pixel."),
+        click.option("--target-psnr", type=float, metavar="DB", help="PSNR to reach, in dB."),
+        click.option("--target-ms-ssim", type=float, help="MS-SSIM to reach, below 1."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @main.command()
@@ -102,6 +128,10 @@ _model = click.option("--model", metavar="NAME|FILE", help="Model to use (see `g
     type=click.FloatRange(0, 100),
     help="0 (smallest) to 100 (best), fractions allowed.  [default: 50]",
 )
+@_targets
+@click.option("--strip", is_flag=True, help="Leave ICC profile, EXIF and XMP behind.")
+@click.option("--frame", type=int, metavar="N", help="Frame or page of a file of several, from 0.")
+@_max_pixels
 @_model
 @_force
 @_common
@@ -109,43 +139,63 @@ def compress(
     source: Path,
     output: Path | None,
     quality: float | None,
+    strip: bool,
+    frame: int | None,
+    max_pixels: int,
     model: str | None,
     force: bool,
     device: str | None,
     threads: int | None,
     verbose: bool,
     quiet: bool,
+    **targets: Any,
 ) -> None:
-    """Compress the picture INPUT into a .gdn file.
+    """Compress the picture INPUT (- for stdin) into a .gdn file.
 
     The output is INPUT with the suffix .gdn unless -o names another. ICC profile, EXIF and XMP are
-    kept; the EXIF orientation stays a tag.
+    kept, and the EXIF orientation stays a tag; --strip applies orientation and profile to the
+    pixels first. A target looks for the quality that meets it.
     """
-    output = output or source.with_suffix(".gdn")
+    output = output or (STREAM if source == STREAM else source.with_suffix(".gdn"))
     _refuse_existing(output, force, source)
     began = time.monotonic()
+    target = _target(quality, **targets)
     with _Progress("compressing", quiet) as progress:
         from gdncodec.codec import codec_for
         from gdncodec.image import read_picture
 
         _set_threads(threads)
-        picture = read_picture(source)
+        with _pillow_limit(max_pixels):
+            picture = read_picture(
+                io.BytesIO(read_data(source)) if source == STREAM else source,
+                frame=frame,
+                strip=strip,
+                max_pixels=max_pixels,
+            )
         codec = codec_for(_find_model(model), device)
-        data = codec.compress(picture, quality, progress=progress)
-    _write(output, data, force)
+        data = codec.compress(picture, quality, target=target, progress=progress)
+    write_data(output, data, overwrite=force)
     if not quiet:
+        for notice in picture.notices:
+            click.echo(f"{source}: note: {notice}", err=True)
         _report_compressed(source, output, data, picture.pixels.shape, verbose, began)
 
 
 @main.command()
 @_input
 @_output
+@click.option("--format", "format_name", metavar="NAME", help="Format of the output, such as ppm.")
+@click.option("--region", metavar="X,Y,W,H", help="Decode this rectangle alone, in pixels.")
+@_max_pixels
 @_model
 @_force
 @_common
 def decompress(
     source: Path,
     output: Path | None,
+    format_name: str | None,
+    region: str | None,
+    max_pixels: int,
     model: str | None,
     force: bool,
     device: str | None,
@@ -153,34 +203,70 @@ def decompress(
     verbose: bool,
     quiet: bool,
 ) -> None:
-    """Decompress the .gdn file INPUT into a picture.
+    """Decompress the .gdn file INPUT (- for stdin) into a picture.
 
-    The output is INPUT with the suffix .decoded.png unless -o names another; the suffix decides
-    the format.
+    The output is INPUT with the suffix .decoded.png unless -o names another; its suffix decides
+    the format unless --format does. What goes to stdout (-o -) is PNG unless --format says else.
     """
-    output = output or source.with_suffix(".decoded.png")
+    suffix = f".decoded.{(format_name or 'png').lower()}"
+    output = output or (STREAM if source == STREAM else source.with_suffix(suffix))
     _refuse_existing(output, force, source)
     began = time.monotonic()
     with _Progress("decompressing", quiet) as progress:
-        from gdncodec.files import write_safely
-        from gdncodec.image import output_format, write_picture
+        from gdncodec.image import output_format
 
-        format_name = output_format(output)
-        picture = _decoded(source, model, device, threads, progress)
-        with write_safely(output, overwrite=force) as temporary:
-            write_picture(temporary, picture, format_name=format_name)
+        name = output_format(output, format_name or ("png" if output == STREAM else None))
+        image = _decoded(
+            source, model, device, threads, progress, region=_region(region), max_pixels=max_pixels
+        )
+        _write_image(output, image, name, force)
     if not quiet:
-        height, width, _ = picture.pixels.shape
-        text = f"{output}: {width} x {height}"
-        click.echo(text + (f", {time.monotonic() - began:.2f} s" if verbose else ""))
+        text = f"{output}: {image.width} x {image.height}"
+        text += f", {time.monotonic() - began:.2f} s" if verbose else ""
+        click.echo(text, err=output == STREAM)
 
 
 @main.command()
 @_input
+@_max_pixels
+@_model
+@_common
+def view(
+    source: Path,
+    max_pixels: int,
+    model: str | None,
+    device: str | None,
+    threads: int | None,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Show the picture in the .gdn file INPUT.
+
+    It opens in the system's viewer, from a temporary PNG file. Without a display, an HTML page is
+    written beside that file, and its path is printed.
+    """
+    began = time.monotonic()
+    with _Progress("decompressing", quiet) as progress:
+        from gdncodec.view import has_display, write_view
+
+        image = _decoded(source, model, device, threads, progress, max_pixels=max_pixels)
+        png, page = write_view(image, source.name, f"{image.width} x {image.height} pixels")
+    if has_display() and click.launch(str(png)) == 0:
+        page.unlink()
+        if not quiet:
+            click.echo(f"{png}" + (f", {time.monotonic() - began:.2f} s" if verbose else ""))
+    else:
+        click.echo(page)
+
+
+@main.command()
+@_input
+@_max_pixels
 @_model
 @_common
 def verify(
     source: Path,
+    max_pixels: int,
     model: str | None,
     device: str | None,
     threads: int | None,
@@ -190,10 +276,9 @@ def verify(
     """Decode the .gdn file INPUT without writing anything."""
     began = time.monotonic()
     with _Progress("verifying", quiet) as progress:
-        picture = _decoded(source, model, device, threads, progress)
+        image = _decoded(source, model, device, threads, progress, max_pixels=max_pixels)
     if not quiet:
-        height, width, _ = picture.pixels.shape
-        text = f"{source}: good, {width} x {height}"
+        text = f"{source}: good, {image.width} x {image.height}"
         click.echo(text + (f", {time.monotonic() - began:.2f} s" if verbose else ""))
 
 
@@ -205,7 +290,7 @@ def info(source: Path, as_json: bool) -> None:
     from gdncodec.catalog import find_model_for
     from gdncodec.container import ChunkType, unpack
 
-    data = source.read_bytes()
+    data = read_data(source)
     header, chunks = unpack(data)
     name: str | None
     norm: str | None
@@ -222,6 +307,7 @@ def info(source: Path, as_json: bool) -> None:
         "height": header.height,
         "color_mode": header.color_mode.name.lower(),
         "depth": header.depth,
+        "alpha": ChunkType.ALPHA in chunks,
         "quality": header.quality,
         "bpp": round(len(data) * 8 / (header.width * header.height), 4),
         "model": name,
@@ -321,19 +407,84 @@ def train(**options: Any) -> None:
 
 
 def _decoded(
-    source: Path, model: str | None, device: str | None, threads: int | None, progress: Any
+    source: Path,
+    model: str | None,
+    device: str | None,
+    threads: int | None,
+    progress: Any,
+    **options: Any,
 ) -> Any:
-    """Return the picture in a .gdn file."""
+    """Return the Pillow image in a .gdn file."""
     from gdncodec.catalog import find_model, find_model_for
     from gdncodec.container import unpack_header
 
-    data = source.read_bytes()
+    data = read_data(source)
     fingerprint = unpack_header(data).fingerprint
     entry = find_model(model) if model else find_model_for(fingerprint)
     from gdncodec.codec import codec_for
 
     _set_threads(threads)
-    return codec_for(entry, device).decompress(data, progress=progress)
+    return codec_for(entry, device).decompress_image(data, progress=progress, **options)
+
+
+def _region(text: str | None) -> Any:
+    from gdncodec.tiling import Region
+
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        msg = f"--region takes four whole numbers X,Y,W,H, got {text!r}"
+        raise ValueError(msg) from None
+    return Region(x, y, width, height)
+
+
+def _target(
+    quality: float | None,
+    target_size: str | None,
+    target_bpp: float | None,
+    target_psnr: float | None,
+    target_ms_ssim: float | None,
+) -> Any:
+    """Return what to aim at, or None."""
+    given = [quality, target_size, target_bpp, target_psnr, target_ms_ssim]
+    if sum(value is not None for value in given) > 1:
+        msg = "give one of --quality, --target-size, --target-bpp, --target-psnr, --target-ms-ssim"
+        raise ValueError(msg)
+    from gdncodec.rate import Target, parse_size
+
+    if target_size is not None:
+        return Target(parse_size(target_size), "bytes")
+    if target_bpp is not None:
+        return Target(target_bpp, "bpp")
+    if target_psnr is not None:
+        return Target(target_psnr, "dB")
+    return None if target_ms_ssim is None else Target(target_ms_ssim, "MS-SSIM", _ms_ssim())
+
+
+def _ms_ssim() -> Any:
+    try:
+        import pytorch_msssim  # noqa: F401
+
+        from gdncodec.evaluation.metrics import ms_ssim
+    except ImportError as error:
+        message = f"--target-ms-ssim needs {error.name}: pip install 'gdncodec[eval]'"
+        raise _failure(message, 1) from error
+    return ms_ssim
+
+
+@contextlib.contextmanager
+def _pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Let Pillow's own limit follow --max-pixels, in this process and for the time of reading."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _find_model(name: str | None) -> Any:
@@ -351,6 +502,11 @@ def _set_threads(threads: int | None) -> None:
 
 def _refuse_existing(output: Path, force: bool, source: Path) -> None:
     """Say before the work, and not after it, that the output cannot be written."""
+    if output == STREAM:
+        if sys.stdout.isatty():
+            msg = "stdout is a terminal; name a file with -o, or redirect the output"
+            raise ValueError(msg)
+        return
     if not output.parent.is_dir():
         msg = f"{output}: there is no folder {output.parent}"
         raise ValueError(msg)
@@ -361,11 +517,16 @@ def _refuse_existing(output: Path, force: bool, source: Path) -> None:
         raise FileExistsError(output)
 
 
-def _write(output: Path, data: bytes, force: bool) -> None:
-    from gdncodec.files import write_safely
+def _write_image(output: Path, image: Any, format_name: str, force: bool) -> None:
+    from gdncodec.image import write_image
 
+    if output == STREAM:
+        data = io.BytesIO()
+        write_image(data, image, format_name=format_name)
+        write_data(output, data.getvalue(), overwrite=force)
+        return
     with write_safely(output, overwrite=force) as temporary:
-        temporary.write_bytes(data)
+        write_image(temporary, image, format_name=format_name)
 
 
 def _report_compressed(
@@ -374,15 +535,17 @@ def _report_compressed(
     height, width, channels = shape
     bpp = len(data) * 8 / (height * width)
     ratio = height * width * channels / len(data)
-    click.echo(f"{output}: {len(data)} bytes, {bpp:.3f} bpp, {ratio:.1f}:1")
+    lines = [f"{output}: {len(data)} bytes, {bpp:.3f} bpp, {ratio:.1f}:1"]
     if verbose:
         from gdncodec.container import unpack
 
         header, chunks = unpack(data)
         sizes = ", ".join(f"type {kind} {len(part)} bytes" for kind, part in chunks.items())
-        click.echo(f"  {width} x {height}, quality {header.quality:g}, chunks: {sizes}")
-        share = len(data) / source.stat().st_size
-        click.echo(f"  {share:.1%} of {source}, {time.monotonic() - began:.2f} s")
+        lines.append(f"  {width} x {height}, quality {header.quality:g}, chunks: {sizes}")
+        if source != STREAM:
+            share = len(data) / source.stat().st_size
+            lines.append(f"  {share:.1%} of {source}, {time.monotonic() - began:.2f} s")
+    click.echo("\n".join(lines), err=output == STREAM)
 
 
 class _Progress(contextlib.AbstractContextManager["_Progress"]):

@@ -6,30 +6,36 @@
     decompress: bytes -> container -> coder -> * inverse gain -> synthesis -> crop -> picture
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from gdncodec.alpha import pack_alpha, unpack_alpha
 from gdncodec.catalog import ModelEntry, find_model, find_model_for
-from gdncodec.coder import MAX_SYMBOL, decode, encode, information
-from gdncodec.config import DOWNSAMPLING
+from gdncodec.coder import MAX_SYMBOL
 from gdncodec.container import (
     ChunkType,
+    ColorMode,
     Container,
     Header,
     join_slices,
     pack,
     split_slices,
     unpack,
+    unpack_header,
 )
 from gdncodec.engines.torch import TorchEngine
-from gdncodec.errors import FormatError, ModelError
-from gdncodec.image import Picture, from_pil, to_pil
-from gdncodec.tiling import latent_shape, tiles
+from gdncodec.errors import FormatError, ImageError, ModelError
+from gdncodec.image import Picture, as_image, from_pil, info_of, pillow_mode
+from gdncodec.rate import Target, search
+from gdncodec.tiled import MAX_WHOLE_PIXELS, Progress, TiledTransforms
+from gdncodec.tiling import Rectangle, Region, latent_shape, slices
 from gdncodec.weights import load_model
 
 if TYPE_CHECKING:
@@ -41,7 +47,9 @@ __all__ = [
     "Codec",
     "codec_for",
     "compress",
+    "compress_picture",
     "decompress",
+    "decompress_image",
     "open_gdn",
 ]
 
@@ -50,7 +58,31 @@ DEFAULT_QUALITY = 50.0
 MAX_PIXELS = 1 << 28
 """Largest picture that is decoded unless the caller raises it: 268 megapixels."""
 
-Progress = Callable[[int, int], None]
+_LUMA = (19595, 38470, 7471)
+"""Weights of R, G and B out of 65536, as in Pillow's conversion to grey (ITU-R BT.601)."""
+
+_MAX_EXACT_PIXELS = 1 << 25
+"""Larger pictures keep their latent in half precision while a quality is looked for."""
+
+_MEASURED_SIDE = 1024
+"""About the side of the parts in which a decoded picture is measured."""
+
+
+class _Slice(NamedTuple):
+    data: bytes
+    size: tuple[int, int]
+    """Rows and columns of latent positions."""
+
+
+class _Decoding(NamedTuple):
+    """A file on its way to pixels."""
+
+    header: Header
+    region: Region
+    parts: "Iterator[tuple[Rectangle, NDArray[Any]]]"
+    """Rows and columns in the region, and their pixels; see :meth:`Codec._parts`."""
+    alpha: "NDArray[np.uint8] | None"
+    metadata: dict[ChunkType, bytes]
 
 
 class Codec:
@@ -71,12 +103,14 @@ class Codec:
         self.entry = model if isinstance(model, ModelEntry) else find_model(model)
         self._model = load_model(self.entry)
         self._engine = TorchEngine(self._model, device)
+        self._transforms = TiledTransforms(self._engine, self._model.config)
 
     def compress(
         self,
         picture: Picture,
         quality: float | None = None,
         *,
+        target: Target | None = None,
         progress: Progress | None = None,
     ) -> bytes:
         """Return the bytes of a ``.gdn`` file.
@@ -85,63 +119,87 @@ class Codec:
             picture: what to compress.
             quality: 0 to 100, rounded to hundredths; None takes 50, or the only quality of a
                 model of one rate.
-            progress: called with the number of slices done and of all slices.
+            target: look for the quality that meets it, instead of taking one.
+            progress: called with the number of tiles analysed and of all tiles.
 
         Raises:
-            ValueError: the quality is out of range, or not the model's only one.
+            ImageError: the picture is too large for a model that measures all of a picture.
+            ValueError: the quality is out of range, or not the model's only one; or no quality
+                meets the target.
         """
-        quality = self._checked_quality(quality)
+        quality = self._checked_quality(quality, target)
         height, width, _ = picture.pixels.shape
-        rows, columns = latent_shape(height, width)
-        bottom, right = rows * DOWNSAMPLING - height, columns * DOWNSAMPLING - width
-        pixels = np.pad(picture.pixels, ((0, bottom), (0, right), (0, 0)), mode="edge")
-        gain = self._model.gain(quality)[:, None, None]
-        slices = []
-        todo = list(tiles(rows, columns))
-        for done, tile in enumerate(todo, 1):
-            y = self._engine.analysis(pixels[tile.pixels()])
-            inner_rows, inner_columns = tile.inner_of_outer()
-            symbols = _round(y[:, inner_rows, inner_columns] * gain)
-            slices.append(
-                encode(symbols.ravel(), self._table_of(symbols.shape, quality), self._model.tables)
+        if not self._transforms.accepts(height, width):
+            msg = (
+                f"{width} x {height} pixels are over the limit of {MAX_WHOLE_PIXELS} of model "
+                f"{self.entry.name}, whose norm measures all of a picture; use a model with a "
+                "local norm, such as gdn1"
             )
-            if progress:
-                progress(done, len(todo))
-        header = Header(picture.color_mode, 8, quality, self._model.fingerprint, width, height)
-        return pack(header, {ChunkType.LATENTS: join_slices(slices), **picture.metadata})
+            raise ImageError(msg)
+        latents = self._transforms.latents(picture.pixels, progress)
+        extra = dict(picture.metadata)
+        if picture.alpha is not None:
+            extra[ChunkType.ALPHA] = pack_alpha(picture.alpha)
+        if target is not None:
+            kind = np.float32 if height * width <= _MAX_EXACT_PIXELS else np.float16
+            return self._aimed(target, picture, [y.astype(kind) for y in latents], extra)
+        return self._packed(self._header(picture, quality), latents, extra)
 
     def decompress(
-        self, data: bytes, *, max_pixels: int = MAX_PIXELS, progress: Progress | None = None
+        self,
+        data: bytes,
+        *,
+        region: Region | None = None,
+        max_pixels: int = MAX_PIXELS,
+        progress: Progress | None = None,
     ) -> Picture:
-        """Return the picture in the bytes of a ``.gdn`` file.
+        """Return the picture in the bytes of a ``.gdn`` file, or a region of it.
 
         Args:
             data: the file.
+            region: decode this rectangle alone, from no more slices than it needs.
             max_pixels: refuse larger pictures before anything is allocated.
             progress: called with the number of tiles done and of all tiles.
 
         Raises:
             FormatError: the file is damaged, or larger than allowed.
             ModelError: the file was made with another model.
+            ValueError: the region is not inside the picture, or the model decodes whole pictures
+                only.
         """
-        container = unpack(data)
-        header = container.header
-        symbols = self._symbols(container, max_pixels)
-        inverse_gain = self._model.inverse_gain(header.quality)[:, None, None]
-        rows, columns = symbols.shape[1:]
-        shape = (rows * DOWNSAMPLING, columns * DOWNSAMPLING, 3)
-        pixels = np.empty(shape, np.uint8)
-        todo = list(tiles(rows, columns))
-        for done, tile in enumerate(todo, 1):
-            outer_rows, outer_columns = tile.outer
-            y_hat = symbols[:, outer_rows, outer_columns] * inverse_gain
-            part = self._engine.synthesis(y_hat)
-            into = tuple(slice(s.start * DOWNSAMPLING, s.stop * DOWNSAMPLING) for s in tile.inner)
-            pixels[into] = part[tile.inner_of_outer(DOWNSAMPLING)]
-            if progress:
-                progress(done, len(todo))
-        metadata = {ChunkType(k): v for k, v in container.chunks.items() if k != ChunkType.LATENTS}
-        return Picture(pixels[: header.height, : header.width], header.color_mode, metadata)
+        decoding = self._decoding(data, region, max_pixels, progress)
+        header, (_, _, width, height) = decoding.header, decoding.region
+        dtype = np.uint16 if header.depth == 16 else np.uint8
+        bands = 1 if header.color_mode == ColorMode.GREY else 3
+        pixels = np.empty((height, width, bands), dtype)
+        for where, part in decoding.parts:
+            pixels[where] = part
+        if bands == 1:
+            pixels = np.broadcast_to(pixels, (height, width, 3))
+        metadata = decoding.metadata
+        return Picture(pixels, header.color_mode, metadata, header.depth, decoding.alpha)
+
+    def decompress_image(
+        self,
+        data: bytes,
+        *,
+        region: Region | None = None,
+        max_pixels: int = MAX_PIXELS,
+        progress: Progress | None = None,
+    ) -> Image.Image:
+        """Return what :meth:`decompress` returns as a Pillow image.
+
+        It goes there tile by tile, so that a large picture is in memory once.
+        """
+        decoding = self._decoding(data, region, max_pixels, progress)
+        header, alpha = decoding.header, decoding.alpha
+        mode = pillow_mode(header.color_mode, header.depth, alpha=alpha is not None)
+        image = Image.new(mode, (decoding.region.width, decoding.region.height))
+        for (rows, columns), part in decoding.parts:
+            opacity = None if alpha is None else alpha[rows, columns]
+            image.paste(as_image(part, opacity, mode), (columns.start, rows.start))
+        image.info.update(info_of(decoding.metadata))
+        return image
 
     def estimated_bits(self, data: bytes) -> float:
         """Return what the model's tables say the latents of a file cost, in bits.
@@ -149,43 +207,103 @@ class Codec:
         The coded slices are a little longer: at most a word each, and what the coder loses.
         """
         container = unpack(data)
-        symbols = self._symbols(container, MAX_PIXELS)
-        table_of = self._table_of(symbols.shape, container.header.quality)
-        return information(symbols.ravel(), table_of, self._model.tables)
-
-    def _symbols(self, container: Container, max_pixels: int) -> "NDArray[np.int32]":
-        """Decode the latents (M, rows, columns) of a file."""
         header = container.header
-        if header.fingerprint != self._model.fingerprint:
-            msg = (
-                f"the file was made with model {header.fingerprint.hex()}, "
-                f"not with {self.entry.name} ({self._model.fingerprint.hex()})"
-            )
+        parts = self._checked_parts(container, MAX_PIXELS)
+        quality = header.quality
+        return sum(
+            self._model.slice_information(self._decoded(header, part), quality) for part in parts
+        )
+
+    # Symbols and bytes.
+
+    def _encoded(self, symbols: "NDArray[np.int32]", quality: float) -> bytes:
+        """Code the symbols (M, rows, columns) of a slice."""
+        return self._model.encode_slice(symbols, quality)
+
+    def _decoded(self, header: Header, part: _Slice) -> "NDArray[np.int32]":
+        """Return the symbols (M, rows, columns) of a slice."""
+        return self._model.decode_slice(part.data, part.size, header.quality)
+
+    # Towards bytes.
+
+    def _header(self, picture: Picture, quality: float) -> Header:
+        height, width, _ = picture.pixels.shape
+        fingerprint = self._model.fingerprint
+        return Header(picture.color_mode, picture.depth, quality, fingerprint, width, height)
+
+    def _packed(
+        self,
+        header: Header,
+        latents: "Iterable[NDArray[np.floating[Any]]]",
+        extra: dict[ChunkType, bytes],
+    ) -> bytes:
+        """Code the slices of a latent at the header's quality, and return the file."""
+        quality = header.quality
+        coded = [self._encoded(self._rounded(y, quality), quality) for y in latents]
+        return pack(header, {ChunkType.LATENTS: join_slices(coded), **extra})
+
+    def _aimed(
+        self,
+        target: Target,
+        picture: Picture,
+        latents: "list[NDArray[np.floating[Any]]]",
+        extra: dict[ChunkType, bytes],
+    ) -> bytes:
+        """Return the file at the quality that meets the target."""
+        files: dict[float, bytes] = {}
+        bits_per_byte = 8 / picture.pixels[..., 0].size
+
+        def measure(quality: float) -> float:
+            header = self._header(picture, quality)
+            if not target.is_size:
+                return self._fidelity(target, picture, latents, header)
+            files[quality] = self._packed(header, latents, extra)
+            return len(files[quality]) * (1 if target.unit == "bytes" else bits_per_byte)
+
+        quality = search(measure, target)
+        return files.get(quality) or self._packed(self._header(picture, quality), latents, extra)
+
+    def _fidelity(
+        self,
+        target: Target,
+        picture: Picture,
+        latents: "list[NDArray[np.floating[Any]]]",
+        header: Header,
+    ) -> float:
+        """Return the PSNR or MS-SSIM that a picture would have at the header's quality."""
+        total, samples = 0.0, 0
+        side = MAX_WHOLE_PIXELS if self._transforms.whole_synthesis else _MEASURED_SIDE
+        for region in _regions(header.height, header.width, side):
+            original = picture.pixels[region.rectangle]
+            decoded = np.empty_like(original)
+            for where, part in self._parts(
+                header, lambda n: self._rounded(latents[n], header.quality), region
+            ):
+                decoded[where] = part
+            samples += original.size
+            if target.measure is None:
+                total += float(np.square(original.astype(np.float64) - decoded).sum())
+            else:
+                pair = (_eight_bits(a) for a in (original, decoded))
+                total += target.measure(*pair) * original.size
+        mean = total / samples
+        if target.measure is not None:
+            return mean
+        return 10 * math.log10(np.iinfo(picture.pixels.dtype).max ** 2 / mean) if mean else math.inf
+
+    def _rounded(self, y: "NDArray[np.floating[Any]]", quality: float) -> "NDArray[np.int32]":
+        rounded = np.rint(y * self._model.gain(quality)[:, None, None])
+        if not np.abs(rounded).max() <= MAX_SYMBOL:  # also catches NaN
+            msg = "the model gives latents that are no usable numbers"
             raise ModelError(msg)
-        if header.width * header.height > max_pixels:
-            msg = (
-                f"the picture has {header.width} x {header.height} pixels, "
-                f"over the limit of {max_pixels}"
-            )
-            raise FormatError(msg)
-        rows, columns = latent_shape(header.height, header.width)
-        todo = list(tiles(rows, columns))
-        parts = split_slices(container.chunks[ChunkType.LATENTS], len(todo))
-        symbols = np.empty((self._model.config.latent_channels, rows, columns), np.int32)
-        for tile, part in zip(todo, parts, strict=True):
-            inner_rows, inner_columns = tile.inner
-            block = symbols[:, inner_rows, inner_columns]
-            block[...] = decode(
-                part, self._table_of(block.shape, header.quality), self._model.tables
-            ).reshape(block.shape)
-        return symbols
+        return rounded.astype(np.int32)
 
-    def _table_of(self, shape: tuple[int, ...], quality: float) -> "NDArray[np.uint8]":
-        """Return the table of every symbol of a slice (M, rows, columns), flat."""
-        return np.repeat(self._model.table_of_channel(quality), shape[1] * shape[2])
-
-    def _checked_quality(self, quality: float | None) -> float:
+    def _checked_quality(self, quality: float | None, target: Target | None) -> float:
         fixed = self._model.config.fixed_quality
+        if target is not None and (quality is not None or fixed is not None):
+            why = "it has one rate" if quality is None else "a quality is given"
+            msg = f"model {self.entry.name} cannot aim at {target.value:g} {target.unit}: {why}"
+            raise ValueError(msg)
         if quality is None:
             return DEFAULT_QUALITY if fixed is None else fixed
         if not 0 <= quality <= 100:
@@ -197,13 +315,94 @@ class Codec:
             raise ValueError(msg)
         return quality
 
+    # Towards pixels.
 
-def _round(scaled: "NDArray[np.float32]") -> "NDArray[np.int32]":
-    rounded = np.rint(scaled)
-    if not np.abs(rounded).max() <= MAX_SYMBOL:  # also catches NaN
-        msg = "the model gives latents that are no usable numbers"
-        raise ModelError(msg)
-    return rounded.astype(np.int32)
+    def _decoding(
+        self, data: bytes, region: Region | None, max_pixels: int, progress: Progress | None
+    ) -> _Decoding:
+        container = unpack(data)
+        header = container.header
+        coded = self._checked_parts(container, max_pixels)
+        if region is not None and self._transforms.whole_synthesis:
+            norm = self._model.config.synthesis_norm
+            msg = f"model {self.entry.name} decodes no regions: its norm {norm} needs all pixels"
+            raise ValueError(msg)
+        whole = Region(0, 0, header.width, header.height)
+        region = (region or whole).checked(header.width, header.height)
+        alpha = None
+        if ChunkType.ALPHA in container.chunks:
+            alpha = unpack_alpha(container.chunks[ChunkType.ALPHA], header.height, header.width)
+            alpha = alpha[region.rectangle]
+        metadata = {ChunkType(k): v for k, v in container.chunks.items() if k >= ChunkType.ICC}
+        parts = self._parts(header, lambda n: self._decoded(header, coded[n]), region, progress)
+        return _Decoding(header, region, parts, alpha, metadata)
+
+    def _checked_parts(self, container: Container, max_pixels: int) -> list[_Slice]:
+        """Return the coded slices of a file that this model decodes."""
+        header = container.header
+        if header.fingerprint != self._model.fingerprint:
+            msg = (
+                f"the file was made with model {header.fingerprint.hex()}, "
+                f"not with {self.entry.name} ({self._model.fingerprint.hex()})"
+            )
+            raise ModelError(msg)
+        fits = self._transforms.accepts(header.height, header.width)
+        limit = max_pixels if fits else min(max_pixels, MAX_WHOLE_PIXELS)
+        if header.width * header.height > limit:
+            size = f"{header.width} x {header.height}"
+            msg = f"the picture has {size} pixels, over the limit of {limit}"
+            raise FormatError(msg)
+        grid = slices(*latent_shape(header.height, header.width))
+        parts = split_slices(container.chunks[ChunkType.LATENTS], len(grid))
+        return [
+            _Slice(part, (rows.stop - rows.start, columns.stop - columns.start))
+            for part, (rows, columns) in zip(parts, grid, strict=True)
+        ]
+
+    def _parts(
+        self,
+        header: Header,
+        symbols_of: "Callable[[int], NDArray[np.int32]]",
+        region: Region,
+        progress: Progress | None = None,
+    ) -> "Iterator[tuple[Rectangle, NDArray[Any]]]":
+        """Yield parts of a region, (h, w, 3) or for grey (h, w, 1), of the header's kind."""
+        inverse_gain = self._model.inverse_gain(header.quality)[:, None, None]
+        for where, part in self._transforms.pixels(
+            (header.height, header.width),
+            lambda n: symbols_of(n) * inverse_gain,
+            region,
+            depth=max(header.depth, 8),
+            progress=progress,
+        ):
+            if header.color_mode == ColorMode.RGB:
+                yield where, part
+            elif header.depth == 1:
+                yield where, np.where(_luma(part) < 128, 0, 255).astype(np.uint8)
+            else:
+                yield where, _luma(part)
+
+
+def _luma(pixels: "NDArray[Any]") -> "NDArray[Any]":
+    """Return the luma (H, W, 1) of RGB pixels, in their type."""
+    weighted = pixels.astype(np.uint32) * np.array(_LUMA, np.uint32)
+    total: NDArray[Any] = (weighted.sum(-1, dtype=np.uint32, keepdims=True) + 0x8000) >> 16
+    return total.astype(pixels.dtype)
+
+
+def _eight_bits(pixels: "NDArray[Any]") -> "NDArray[np.uint8]":
+    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+
+
+def _regions(height: int, width: int, side: int) -> Iterator[Region]:
+    """Yield parts of a picture, of about the same size."""
+    ys, xs = (
+        [n * i // round(max(n / side, 1)) for i in range(round(max(n / side, 1)) + 1)]
+        for n in (height, width)
+    )
+    for top, bottom in pairwise(ys):
+        for left, right in pairwise(xs):
+            yield Region(left, top, right - left, bottom - top)
 
 
 @lru_cache(maxsize=4)
@@ -230,22 +429,40 @@ def compress(
 ) -> bytes:
     """See :func:`gdncodec.compress`."""
     picture = from_pil(image) if isinstance(image, Image.Image) else Picture(_checked_array(image))
+    return compress_picture(picture, quality=quality, model=model, device=device)
+
+
+def compress_picture(
+    picture: Picture,
+    *,
+    quality: float | None = None,
+    model: str | Path | None = None,
+    device: str | None = None,
+) -> bytes:
+    """Compress a picture; the arguments are those of :func:`gdncodec.compress`."""
     return codec_for(find_model(model), device).compress(picture, quality)
 
 
 def decompress(data: bytes, *, device: str | None = None) -> "NDArray[np.uint8]":
     """See :func:`gdncodec.decompress`."""
-    return _decompressed(data, device).pixels
+    pixels = _eight_bits(_codec_of(data, device).decompress(data).pixels)
+    return pixels if pixels.flags.writeable else pixels.copy()
 
 
 def open_gdn(path: Path) -> Image.Image:
     """See :func:`gdncodec.open`."""
-    return to_pil(_decompressed(path.read_bytes(), None))
+    return decompress_image(path.read_bytes())
 
 
-def _decompressed(data: bytes, device: str | None) -> Picture:
-    entry = find_model_for(unpack(data).header.fingerprint)
-    return codec_for(entry, device).decompress(data)
+def decompress_image(
+    data: bytes, *, device: str | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Decode a file with the installed model that it names; see :meth:`Codec.decompress_image`."""
+    return _codec_of(data, device).decompress_image(data, max_pixels=max_pixels)
+
+
+def _codec_of(data: bytes, device: str | None) -> Codec:
+    return codec_for(find_model_for(unpack_header(data).fingerprint), device)
 
 
 def _checked_array(array: "NDArray[Any]") -> "NDArray[np.uint8]":

@@ -9,7 +9,7 @@ offset  bytes  field
 4       1      version of the format: 0
 5       1      number of chunks
 6       1      colour mode of the picture: 0 grey, 1 RGB
-7       1      bits of a sample of the picture: 8
+7       1      bits of a sample of the picture: 8 or 16, or 1 for black and white (grey only)
 8       2      quality in hundredths, 0 to 10000
 10      8      fingerprint of the model that decodes the file
 18      4      width in pixels, at least 1
@@ -33,6 +33,8 @@ type    data
 ======  ==================================================================================
 1       latents: the slices in raster order, after the lengths (4 bytes each) of all but
         the last of them
+2       alpha of the whole picture, 8 bits, lossless: one byte that names the coding, then
+        0: one byte, the value everywhere; 1: a PNG file; 2: a WebP file; grey = alpha
 128     ICC profile
 129     EXIF block, as in a JPEG's APP1 segment ("Exif\0\0" first)
 130     XMP packet
@@ -45,7 +47,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from gdncodec.errors import FormatError
 
@@ -53,11 +55,13 @@ __all__ = [
     "HEADER_SIZE",
     "MAGIC",
     "VERSION",
+    "AlphaCoding",
     "ChunkType",
     "ColorMode",
     "Container",
     "Header",
     "join_slices",
+    "outline",
     "pack",
     "split_slices",
     "unpack",
@@ -83,10 +87,19 @@ class ColorMode(IntEnum):
     RGB = 1
 
 
+class AlphaCoding(IntEnum):
+    """How the alpha chunk holds the alpha channel; the first byte of its data."""
+
+    CONSTANT = 0
+    PNG = 1
+    WEBP = 2
+
+
 class ChunkType(IntEnum):
     """Known chunks."""
 
     LATENTS = 1
+    ALPHA = 2
     ICC = 128
     EXIF = 129
     XMP = 130
@@ -97,6 +110,7 @@ class Header(NamedTuple):
 
     color_mode: ColorMode
     depth: int
+    """Bits of a sample: 8, 16, or 1 for black and white."""
     quality: float
     """0 to 100, in steps of 0.01."""
     fingerprint: bytes
@@ -153,7 +167,9 @@ def unpack_header(data: bytes) -> Header:
     if _CRC.unpack_from(data, _HEADER.size)[0] != zlib.crc32(data[: _HEADER.size]):
         msg = "damaged: the CRC of the header does not match"
         raise FormatError(msg)
-    if mode not in set(ColorMode) or depth != 8 or quality > 10000 or not width or not height:
+    depths = (1, 8, 16) if mode == ColorMode.GREY else (8, 16)
+    known = mode in set(ColorMode) and depth in depths
+    if not known or quality > 10000 or not width or not height:
         msg = f"unusable header: mode {mode}, {depth} bits, quality {quality}, {width} x {height}"
         raise FormatError(msg)
     return Header(ColorMode(mode), depth, quality / 100, fingerprint, width, height)
@@ -185,6 +201,37 @@ def unpack(data: bytes) -> Container:
     if ChunkType.LATENTS not in chunks:
         msg = "the file holds no latents"
         raise FormatError(msg)
+    return Container(header, chunks)
+
+
+def outline(file: IO[bytes]) -> Container:
+    """Read the header and the small chunks, and leave the pixels' chunks where they are.
+
+    Args:
+        file: at the start of the data; it must be seekable.
+
+    Returns:
+        The header, and all known chunks; the data of those below 128 are empty.
+
+    Raises:
+        FormatError: not a ``.gdn`` file, a newer version, or what was read is damaged or truncated.
+    """
+    start = file.read(HEADER_SIZE)
+    header = unpack_header(start)
+    chunks: dict[int, bytes] = {}
+    for _ in range(start[5]):
+        front = file.read(_CHUNK.size)
+        if len(front) < _CHUNK.size:
+            msg = "truncated: a chunk is missing"
+            raise FormatError(msg)
+        kind, length = _CHUNK.unpack(front)
+        if kind < _OPTIONAL_FROM:
+            file.seek(length + _CRC.size, 1)
+            data = b""
+        else:
+            _, data, _ = _read_chunk(front + file.read(length + _CRC.size), 0)
+        if kind in set(ChunkType):
+            chunks[kind] = data
     return Container(header, chunks)
 
 

@@ -1,12 +1,40 @@
-"""Writing a file so that there is either the whole of it or none."""
+"""Writing a file whole or not at all; ``-`` stands for the standard streams."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["write_safely"]
+__all__ = ["STREAM", "read_data", "write_data", "write_safely"]
+
+STREAM = Path("-")
+"""Stands for standard input, or standard output."""
+
+
+def read_data(path: Path) -> bytes:
+    """Return the bytes of a file, or of standard input.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return sys.stdin.buffer.read() if path == STREAM else path.read_bytes()
+
+
+def write_data(path: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write a file, whole or not at all, or write to standard output.
+
+    Raises:
+        FileExistsError: the file exists and shall not be overwritten.
+        OSError: the folder is missing, full or not writable.
+    """
+    if path == STREAM:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    with write_safely(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(data)
 
 
 @contextmanager

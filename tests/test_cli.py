@@ -1,5 +1,10 @@
+import io
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,7 +104,18 @@ def test_the_input_is_never_the_output(folder):
     [
         (("compress", "nothing.png"), 3, "no such file"),
         (("compress", "text.png"), 3, "text.png"),
-        (("compress", "alpha.png"), 3, "transparency"),
+        (("compress", "truncated.png"), 3, "truncated.png"),
+        (("compress", "nan.tiff"), 3, "mode F"),
+        (("compress", "empty.ppm"), 3, "empty.ppm"),
+        (("compress", "animation.gif"), 3, "--frame 0 to --frame 1"),
+        (("compress", "animation.gif", "--frame", "2"), 3, "no frame 2"),
+        (("compress", "img.png", "--max-pixels", "20000"), 3, "over the limit of 20000"),
+        (("compress", "img.png", "--max-pixels", "9"), 3, "bomb"),
+        (("compress", "img.png", "-q", "50", "--target-bpp", "1"), 2, "give one of"),
+        (("compress", "img.png", "--target-size", "many"), 2, "number of bytes"),
+        (("compress", "img.png", "--target-size", "1"), 2, "out of reach: this picture reaches"),
+        (("compress", "img.png", "--target-psnr", "99"), 2, "dB"),
+        (("compress", "img.png", "--target-ms-ssim", "1"), 2, "below 1"),
         (("compress", "img.png", "--model", "nothing"), 5, "photo"),
         (("compress", "img.png", "--model", "text.png.safetensors"), 5, "not a model file"),
         (("compress", "img.png", "-q", "101"), 2, "quality"),
@@ -112,6 +128,12 @@ def test_the_input_is_never_the_output(folder):
         (("decompress", "short.gdn"), 4, "truncated"),
         (("decompress", "damaged.gdn"), 4, "damaged"),
         (("decompress", "good.gdn", "-o", "out.nonsense"), 3, "cannot write"),
+        (("decompress", "good.gdn", "--format", "nonsense"), 3, "cannot write"),
+        (("decompress", "alpha.gdn", "-o", "out.jpg"), 3, "no transparency"),
+        (("decompress", "good.gdn", "--region", "1,2,3"), 2, "X,Y,W,H"),
+        (("decompress", "good.gdn", "--region", "0,0,204,9"), 2, "not inside"),
+        (("decompress", "good.gdn", "--max-pixels", "9"), 4, "over the limit of 9"),
+        (("view", "damaged.gdn"), 4, "damaged"),
         (("decompress", "good.gdn", "--model", "TINY"), 5, "was made with model"),
         (("verify", "damaged.gdn"), 4, "damaged"),
         (("verify", "foreign.gdn"), 5, "--model"),
@@ -123,7 +145,14 @@ def test_bad_input_gets_one_line_and_its_exit_code_and_leaves_nothing(
     folder, tiny_model, arguments, code, text
 ):
     (folder / "text.png").write_text("no picture")
-    Image.new("RGBA", (4, 4)).save("alpha.png")
+    (folder / "truncated.png").write_bytes((folder / "img.png").read_bytes()[:5000])
+    (folder / "empty.ppm").write_bytes(b"P6 0 0 255\n")
+    Image.fromarray(np.full((4, 4), np.nan, np.float32)).save("nan.tiff")
+    frames = [Image.new("RGB", (8, 8), c) for c in ("red", "blue")]
+    frames[0].save("animation.gif", save_all=True, append_images=frames[1:])
+    frames[0].putalpha(9)
+    frames[0].save("alpha.png")
+    run("compress", "alpha.png")
     run("compress", "img.png", "-o", "good.gdn")
     run("compress", "img.png", "-o", "foreign.gdn", "--model", tiny_model)
     good = (folder / "good.gdn").read_bytes()
@@ -197,12 +226,191 @@ def test_a_model_in_the_users_folder_decodes_its_files_by_itself(
     run("verify", "img.gdn")
 
 
-def test_grey_comes_back_grey(folder, picture):
-    Image.fromarray(picture).convert("L").save("grey.png")
-    run("compress", "grey.png")
-    run("decompress", "grey.gdn")
-    with Image.open("grey.decoded.png") as image:
-        assert image.mode == "L"
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "I;16"])
+def test_a_mode_comes_back_as_itself(folder, picture, mode):
+    image = Image.fromarray(picture)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    image = image.convert(mode) if mode != "I;16" else image
+    image.save("mode.png")
+    run("compress", "mode.png")
+    run("decompress", "mode.gdn")
+    with Image.open("mode.decoded.png") as decoded:
+        assert decoded.mode == mode
+        assert decoded.size == (203, 150)
+
+
+def test_what_does_not_come_along_is_told(folder, picture):
+    Image.fromarray(picture).convert("CMYK").save("print.jpg")
+    result = run("compress", "print.jpg")
+    assert "print.jpg: note: its CMYK colours were converted" in result.stderr
+    assert run("compress", "print.jpg", "--quiet", "--force").output == ""
+
+
+def test_metadata_are_kept_or_stripped(folder, picture):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(picture).save("camera.jpg", exif=exif, icc_profile=b"profile")
+    run("compress", "camera.jpg")
+    assert json.loads(run("info", "camera.gdn", "--json").stdout)["chunks"].keys() == {
+        "latents", "icc", "exif",
+    }  # fmt: skip
+    run("decompress", "camera.gdn", "-o", "back.jpg")
+    with Image.open("back.jpg") as image:
+        assert image.info["exif"] == exif.tobytes()
+        assert image.info["icc_profile"] == b"profile"
+        assert image.size == (203, 150)
+    run("compress", "camera.jpg", "--strip", "-o", "bare.gdn")
+    facts = json.loads(run("info", "bare.gdn", "--json").stdout)
+    assert facts["chunks"].keys() == {"latents"}
+    assert (facts["width"], facts["height"]) == (150, 203)
+
+
+def test_a_frame_of_an_animation_is_chosen(folder):
+    frames = [Image.new("RGB", (8, 8), c) for c in ("red", "blue")]
+    frames[0].save("a.gif", save_all=True, append_images=frames[1:])
+    run("compress", "a.gif", "--frame", 1)
+    run("decompress", "a.gdn")
+    with Image.open("a.decoded.png") as image:
+        red, _, blue = image.getpixel((4, 4))
+        assert blue > red + 30
+
+
+def test_a_region_is_decoded_alone(folder):
+    run("compress", "img.png")
+    run("decompress", "img.gdn")
+    run("decompress", "img.gdn", "--region", "20,30,50,40", "-o", "part.png")
+    with Image.open("img.decoded.png") as whole, Image.open("part.png") as part:
+        expected = np.asarray(whole.crop((20, 30, 70, 70))).astype(int)
+        assert np.abs(expected - np.asarray(part)).max() <= 1
+
+
+@pytest.mark.parametrize(("text", "size"), [("4500", 4500), ("4.5k", 4500)])
+def test_a_target_size_is_met(folder, text, size):
+    run("compress", "img.png", "--target-size", text)
+    assert 0.98 * size <= (folder / "img.gdn").stat().st_size <= size
+
+
+def test_other_targets_are_met(folder, picture):
+    pytest.importorskip("pytorch_msssim")
+    run("compress", "img.png", "--target-bpp", 1.2)
+    assert 0.98 * 1.2 <= (folder / "img.gdn").stat().st_size * 8 / picture[..., 0].size <= 1.2
+    run("compress", "img.png", "--target-psnr", 26, "--force")
+    run("decompress", "img.gdn")
+    with Image.open("img.decoded.png") as image:
+        error = np.square(np.asarray(image).astype(float) - picture).mean()
+    assert 10 * np.log10(255**2 / error) == pytest.approx(26, abs=0.1)
+    run("compress", "img.png", "--target-ms-ssim", 0.95, "--force")
+
+
+def test_a_missing_extra_is_named(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_msssim", None)
+    result = run("compress", "img.png", "--target-ms-ssim", 0.9, code=1)
+    assert "pip install 'gdncodec[eval]'" in result.stderr
+
+
+def test_dashes_stand_for_the_standard_streams(folder):
+    source = (folder / "img.png").read_bytes()
+    packed = CliRunner().invoke(main, ["compress", "-"], input=source)
+    assert packed.exit_code == 0
+    run("compress", "img.png")
+    assert packed.stdout_bytes == (folder / "img.gdn").read_bytes()
+    assert "bytes" in packed.stderr
+    run("decompress", "img.gdn")
+    for options, name in (([], "PNG"), (["--format", "ppm"], "PPM"), (["--format", "jpg"], "JPEG")):
+        back = CliRunner().invoke(
+            main, ["decompress", "-", "-o", "-", *options], input=packed.stdout_bytes
+        )
+        assert back.exit_code == 0
+        assert "-: 203 x 150" in back.stderr
+        with Image.open(io.BytesIO(back.stdout_bytes)) as image:
+            assert (image.format, image.size) == (name, (203, 150))
+            if name != "JPEG":
+                with Image.open("img.decoded.png") as expected:
+                    np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))
+    facts = CliRunner().invoke(main, ["info", "-", "--json"], input=packed.stdout_bytes)
+    assert json.loads(facts.stdout)["width"] == 203
+    assert names(folder) == ["img.decoded.png", "img.gdn", "img.png"]
+
+
+def test_streams_work_between_processes(folder):
+    """A pipe from a real process into another, the first reading a file, the second a pipe."""
+    gdncodec = f"{sys.executable} -m gdncodec"
+    command = f"{gdncodec} compress img.png -o - | {gdncodec} decompress - --format ppm > out.ppm"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run(["bash", "-o", "pipefail", "-c", command], check=True, env=environment)
+    with Image.open("out.ppm") as image:
+        assert image.size == (203, 150)
+
+
+@pytest.mark.parametrize(
+    ("source", "code"), [(b"no picture", 3), (b"", 3), (b"\x89PNG\r\n\x1a\n\0\0", 3)]
+)
+def test_bad_streams_get_one_line_and_write_nothing(folder, source, code):
+    result = CliRunner().invoke(main, ["compress", "-"], input=source)
+    assert result.exit_code == code
+    assert result.stdout_bytes == b""
+    assert result.stderr.count("\n") == 1
+    assert "the input: " in result.stderr
+    assert names(folder) == ["img.png"]
+
+
+def test_a_terminal_gets_no_binary_data(folder, monkeypatch):
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+    assert "terminal" in run("compress", "img.png", "-o", "-", code=2).stderr
+
+
+def test_the_format_decides_over_the_suffix(folder):
+    run("compress", "img.png")
+    run("decompress", "img.gdn", "--format", "JPEG", "-o", "out.any")
+    with Image.open("out.any") as image:
+        assert image.format == "JPEG"
+    run("decompress", "img.gdn", "--format", "webp")
+    with Image.open("img.decoded.webp") as image:
+        assert image.format == "WEBP"
+
+
+def test_view_writes_a_page_where_there_is_no_display(folder, monkeypatch, tmp_path_factory):
+    temporary = tmp_path_factory.mktemp("view")
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setattr("gdncodec.view.has_display", lambda: False)
+    run("compress", "img.png", "-o", "a<b.gdn")
+    page = Path(run("view", "a<b.gdn").stdout.strip())
+    assert temporary in page.parents
+    text = page.read_text()
+    assert 'src="picture.png"' in text
+    assert "a&lt;b.gdn: 203 x 150 pixels" in text
+    with Image.open(page.with_name("picture.png")) as image:
+        assert image.size == (203, 150)
+    assert names(folder) == ["a<b.gdn", "img.png"]
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_view_opens_the_systems_viewer(folder, monkeypatch, tmp_path_factory, works):
+    opened = []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("view")))
+    monkeypatch.setattr("gdncodec.view.has_display", lambda: True)
+    monkeypatch.setattr("click.launch", lambda path: opened.append(path) or int(not works))
+    run("compress", "img.png")
+    shown = Path(run("view", "img.gdn").stdout.strip())
+    assert shown.suffix == (".png" if works else ".html")
+    assert shown.exists()
+    with Image.open(opened[0]) as image:
+        assert image.size == (203, 150)
+
+
+def test_a_display_is_found_by_what_desktops_set(monkeypatch):
+    from gdncodec.view import has_display
+
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert not has_display()
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    assert has_display()
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.delenv("WAYLAND_DISPLAY")
+    assert has_display()
 
 
 def test_progress_is_shown_for_long_work_on_a_terminal_only(monkeypatch, capsys):

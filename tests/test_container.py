@@ -1,3 +1,4 @@
+import io
 import re
 from pathlib import Path
 
@@ -58,6 +59,44 @@ def with_type(kind, data=b"x"):
     packed[5] += 1
     packed[26:30] = zlib.crc32(packed[:26]).to_bytes(4, "little")
     return bytes(packed) + chunk + zlib.crc32(chunk).to_bytes(4, "little")
+
+
+def test_the_outline_reads_all_but_the_pixels():
+    chunks = {**CHUNKS, ChunkType.ALPHA: b"alpha", ChunkType.XMP: b"<x/>"}
+    file = io.BytesIO(pack(HEADER, chunks))
+    expected = {**chunks, ChunkType.LATENTS: b"", ChunkType.ALPHA: b""}
+    assert container.outline(file) == (HEADER, expected)
+
+
+def test_the_outline_of_a_truncated_file_is_wrong_in_nothing_that_it_says():
+    data = pack(HEADER, CHUNKS)
+    for length in range(len(data)):
+        with pytest.raises(FormatError):
+            container.outline(io.BytesIO(data[:length]))
+
+
+def test_the_outline_finds_damaged_metadata():
+    data = bytearray(pack(HEADER, CHUNKS))
+    data[-6] ^= 1
+    with pytest.raises(FormatError, match="CRC"):
+        container.outline(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("mode", "depth", "usable"),
+    [
+        (ColorMode.GREY, 1, True), (ColorMode.GREY, 8, True), (ColorMode.GREY, 16, True),
+        (ColorMode.RGB, 8, True), (ColorMode.RGB, 16, True), (ColorMode.RGB, 1, False),
+        (ColorMode.GREY, 0, False), (ColorMode.GREY, 12, False), (2, 8, False),
+    ],
+)  # fmt: skip
+def test_only_known_colours_and_depths_are_read(mode, depth, usable):
+    data = pack(HEADER._replace(color_mode=mode, depth=depth), CHUNKS)
+    if usable:
+        assert unpack_header(data)[:2] == (mode, depth)
+    else:
+        with pytest.raises(FormatError, match="unusable header"):
+            unpack_header(data)
 
 
 def test_an_unknown_optional_chunk_is_skipped():

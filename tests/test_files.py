@@ -1,8 +1,9 @@
+import io
 import os
 
 import pytest
 
-from gdncodec.files import write_safely
+from gdncodec.files import STREAM, read_data, write_data, write_safely
 
 
 def test_the_file_appears_with_ordinary_permissions(tmp_path):
@@ -65,3 +66,21 @@ def test_a_file_system_without_links_works(tmp_path, monkeypatch):
     with write_safely(tmp_path / "a", overwrite=False) as temporary:
         temporary.write_bytes(b"new")
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"new"]
+
+
+def test_a_dash_stands_for_the_standard_streams(monkeypatch):
+    read, write = io.TextIOWrapper(io.BytesIO(b"\xff\n")), io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr("sys.stdin", read)
+    monkeypatch.setattr("sys.stdout", write)
+    assert read_data(STREAM) == b"\xff\n"
+    write_data(STREAM, b"\xfe\n", overwrite=False)
+    assert write.buffer.getvalue() == b"\xfe\n"
+
+
+def test_data_are_written_whole_and_over_nothing(tmp_path):
+    write_data(tmp_path / "a", b"1", overwrite=False)
+    with pytest.raises(FileExistsError):
+        write_data(tmp_path / "a", b"2", overwrite=False)
+    assert read_data(tmp_path / "a") == b"1"
+    write_data(tmp_path / "a", b"2", overwrite=True)
+    assert read_data(tmp_path / "a") == b"2"

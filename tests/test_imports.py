@@ -18,16 +18,21 @@ ALLOWED = {
     "container.py": set(),
     "config.py": set(),
     "catalog.py": {"platformdirs"},
+    "modes.py": {"PIL"},
     "image.py": {"PIL", "numpy"},
     "coder.py": {"numpy", "constriction"},
+    "contexts.py": {"numpy", "constriction"},
     "weights.py": {"numpy", "safetensors"},
     "tiling.py": set(),
+    "rate.py": set(),
+    "tiled.py": {"numpy"},
+    "alpha.py": {"PIL", "numpy"},
     "codec.py": {"numpy", "PIL"},
 }
 
 ORDER = [
-    "_version", "errors", "files", "container", "config", "catalog", "image", "coder", "weights",
-    "norms", "nn", "engines", "tiling", "codec", "pillow", "batch", "training", "evaluation", "cli",
+    "_version", "errors", "files", "container", "config", "catalog", "modes", "image", "alpha", "coder", "contexts", "weights",
+    "norms", "nn", "engines", "tiling", "tiled", "rate", "codec", "pillow", "view", "batch", "training", "evaluation", "cli",
     "__main__",
 ]  # fmt: skip
 

@@ -2,15 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from gdncodec.config import MID_GREY
 from gdncodec.nn.transforms import analysis, synthesis
+from gdncodec.norms.inference import prepare_inference
 from gdncodec.weights import Model
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["TorchEngine"]
@@ -39,21 +40,39 @@ class TorchEngine:
         self._nets: dict[str, nn.Module] = {}
 
     def analysis(self, x: "NDArray[Any]") -> "NDArray[np.float32]":
-        """Return the latent (M, H/16, W/16) of a uint8 picture (H, W, 3), both multiples of 16."""
+        """Return the latent of a picture.
+
+        Args:
+            x: (H, W, 3) uint8 or uint16, both sides multiples of 16.
+
+        Returns:
+            (M, H/16, W/16) float32.
+        """
+        peak = np.iinfo(x.dtype).max
         with torch.inference_mode():
-            pixels = torch.from_numpy(x).to(self._device).permute(2, 0, 1)[None]
-            y = self._net("analysis")(pixels.float() / 255 - MID_GREY)[0]
+            pixels = torch.from_numpy(x if peak == 255 else x.astype(np.float32))
+            pixels = pixels.to(self._device).permute(2, 0, 1)[None]
+            y = self._net("analysis")(pixels.float() / peak - MID_GREY)[0]
             latent: NDArray[np.float32] = y.cpu().numpy()
         return latent
 
-    def synthesis(self, y: "NDArray[np.float32]") -> "NDArray[np.uint8]":
-        """Return the picture (H, W, 3) uint8 of a latent (M, H/16, W/16)."""
+    def synthesis(self, y: "NDArray[np.float32]", depth: int = 8) -> "NDArray[Any]":
+        """Return the picture of a latent.
+
+        Args:
+            y: (M, H/16, W/16) float32.
+            depth: 8 or 16 bits of a sample.
+
+        Returns:
+            (H, W, 3) uint8 or uint16.
+        """
+        peak, dtype = (255, torch.uint8) if depth == 8 else (65535, torch.int32)
         with torch.inference_mode():
             latent = torch.from_numpy(y).to(self._device)
             x_hat = self._net("synthesis")(latent[None])[0] + MID_GREY
-            pixels = (x_hat * 255).round_().clamp_(0, 255).to(torch.uint8)
-            picture: NDArray[np.uint8] = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
-        return picture
+            pixels = (x_hat * peak).round_().clamp_(0, peak).to(dtype)
+            picture: NDArray[Any] = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+        return picture if depth == 8 else picture.astype(np.uint16)
 
     def _net(self, name: str) -> nn.Module:
         """Build a transform on its first use."""
@@ -61,13 +80,18 @@ class TorchEngine:
             config = self._model.config
             with torch.device("meta"):
                 if name == "analysis":
-                    net = analysis(config.widths, config.latent_channels, config.norm)
+                    net = analysis(
+                        config.widths, config.latent_channels, config.norm, folded=config.folded
+                    )
                 else:
                     net = synthesis(
-                        config.synthesis_widths, config.latent_channels, config.synthesis_norm
+                        config.synthesis_widths,
+                        config.latent_channels,
+                        config.synthesis_norm,
+                        folded=config.folded,
                     )
             weights = {k: torch.from_numpy(v) for k, v in self._model.network(name).items()}
             net.load_state_dict(weights, assign=True)
-            net = net.to(self._device).to(memory_format=torch.channels_last).eval()
-            self._nets[name] = net
+            net = net.to(self._device).to(memory_format=torch.channels_last)
+            self._nets[name] = prepare_inference(net)
         return self._nets[name]

@@ -1,0 +1,197 @@
+"""Everything that can be measured, behind one interface, and named so that a process can open it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gdncodec.catalog import find_model
+from gdncodec.config import QUALITY_LAMBDAS
+from gdncodec.errors import ModelError
+from gdncodec.evaluation.anchors import find_anchor
+from gdncodec.image import Picture
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gdncodec.codec import Codec
+
+__all__ = ["CodecSpec", "LearnedCodec", "MeasuredCodec", "model_spec", "open_codec"]
+
+DEFAULT_QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
+"""Qualities that draw the curve of a model of variable rate."""
+
+
+class MeasuredCodec(Protocol):
+    """What the evaluation asks of a codec."""
+
+    name: str
+    label: str
+    quality_range: tuple[float, float]
+    step: float
+    """Smallest useful difference of two qualities; 0 where only ``qualities`` exist."""
+
+    @property
+    def qualities(self) -> tuple[float, ...]:
+        """Qualities that draw its curve."""
+
+    def description(self) -> str:
+        """Return the settings and versions, in one line."""
+
+    def encode(self, picture: Picture, quality: float) -> bytes:
+        """Return the bytes of a whole file."""
+
+    def decode(self, data: bytes) -> "NDArray[Any]":
+        """Return the picture, uint8 (H, W, 3)."""
+
+    def estimated_bits(self, data: bytes) -> float | None:
+        """Return what the entropy model makes of a file, in bits, or None."""
+
+
+@dataclass(frozen=True)
+class CodecSpec:
+    """A codec by name, so that another process can open the same one.
+
+    Args:
+        kind: ``anchor``, ``model`` or ``compressai``.
+        name: short and unique in one evaluation; names files.
+        sources: name of an anchor; paths of model files; an architecture and its checkpoints.
+        device: torch device of a learned codec.
+        fast: take the faster settings of an anchor.
+        norm: normalisation layer of a model.
+    """
+
+    kind: str
+    name: str
+    sources: tuple[str, ...]
+    device: str | None = None
+    fast: bool = False
+    norm: str | None = None
+
+    @property
+    def learned(self) -> bool:
+        return self.kind != "anchor"
+
+    def key(self, description: str) -> str:
+        """Return what identifies measurements of this codec: settings, versions and weights."""
+        text = json.dumps([asdict(self), description], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class LearnedCodec:
+    """One model of this package, or several of one rate that make a curve together.
+
+    Args:
+        name: how it is named in the results.
+        sources: names or paths of the models.
+        device: a torch device; None takes the CPU.
+
+    Raises:
+        ModelError: there is no such model; or several are given and one has a variable rate.
+    """
+
+    def __init__(self, name: str, sources: tuple[str, ...], device: str | None = None) -> None:
+        from gdncodec.codec import Codec
+
+        self.name = self.label = name
+        self._codecs = [Codec(find_model(source), device) for source in sources]
+        fixed = [codec.entry.config.fixed_quality for codec in self._codecs]
+        if len(sources) > 1 and None in fixed:
+            msg = f"{name}: only models of one rate make a curve together, {sources} are not"
+            raise ModelError(msg)
+        self._fixed = {
+            q: codec for q, codec in zip(fixed, self._codecs, strict=True) if q is not None
+        }
+        if len(self._fixed) < len(sources) > 1:
+            msg = f"{name}: two of the models have the same rate"
+            raise ModelError(msg)
+        ends = sorted(self._fixed)
+        self.quality_range = (ends[0], ends[-1]) if ends else (0.0, 100.0)
+        self.step = 0.0 if ends else 0.01
+        self._device = device
+
+    @property
+    def qualities(self) -> tuple[float, ...]:
+        return tuple(sorted(self._fixed)) or DEFAULT_QUALITIES
+
+    def description(self) -> str:
+        from gdncodec._version import __version__
+
+        models = ", ".join(f"{c.entry.name} {c.entry.fingerprint.hex()}" for c in self._codecs)
+        config = self._codecs[0].entry.config
+        lambdas = f"lambda {QUALITY_LAMBDAS[0]:g} to {QUALITY_LAMBDAS[1]:g} at quality 0 to 100"
+        return (
+            f"gdncodec {__version__}, {models}; {config.norm} norm, {config.latent_channels} "
+            f"latent channels; {lambdas}; {self._device or 'cpu'}"
+        )
+
+    def encode(self, picture: Picture, quality: float) -> bytes:
+        return self._codec_at(quality).compress(picture, quality)
+
+    def decode(self, data: bytes) -> "NDArray[Any]":
+        pixels: NDArray[Any] = self._codec_of(data).decompress(data).pixels
+        return pixels
+
+    def estimated_bits(self, data: bytes) -> float | None:
+        return self._codec_of(data).estimated_bits(data)
+
+    def _codec_at(self, quality: float) -> "Codec":
+        if not self._fixed:
+            return self._codecs[0]
+        return self._fixed[min(self._fixed, key=lambda fixed: abs(fixed - quality))]
+
+    def _codec_of(self, data: bytes) -> "Codec":
+        from gdncodec.container import unpack_header
+
+        fingerprint = unpack_header(data).fingerprint
+        return next(
+            (c for c in self._codecs if c.entry.fingerprint == fingerprint), self._codecs[0]
+        )
+
+
+def model_spec(text: str, *, device: str | None = None) -> CodecSpec:
+    """Read a model as it is written on the command line.
+
+    Args:
+        text: ``NAME``, ``FILE``, or ``LABEL=FILE,FILE,...`` for models of one rate that make one
+            curve, or ``LABEL=compressai:ARCHITECTURE:FILE,FILE,...`` for checkpoints of CompressAI.
+        device: a torch device; None takes the CPU.
+
+    Raises:
+        ModelError: there is no such model or checkpoint.
+    """
+    label, separator, rest = text.partition("=")
+    if not separator:
+        label, rest = "", text
+    if rest.startswith("compressai:"):
+        architecture, _, files = rest.removeprefix("compressai:").partition(":")
+        paths = [str(Path(file).resolve()) for file in files.split(",") if file]
+        for path in paths:
+            if not Path(path).is_file():
+                msg = f"{path}: no such checkpoint"
+                raise ModelError(msg)
+        if not paths:
+            msg = f"expected compressai:ARCHITECTURE:FILE,..., got {rest!r}"
+            raise ModelError(msg)
+        return CodecSpec("compressai", label or architecture, (architecture, *paths), device)
+    entries = [find_model(source) for source in rest.split(",")]
+    sources = tuple(str(entry.path.resolve()) for entry in entries)
+    norm = entries[0].config.norm
+    return CodecSpec("model", label or entries[0].name, sources, device, norm=norm)
+
+
+def open_codec(spec: CodecSpec) -> MeasuredCodec:
+    """Load the codec of a spec.
+
+    Raises:
+        GdnCodecError: a model or checkpoint is unusable, or an anchor is not installed.
+        ValueError: no such anchor, or the device cannot be used.
+    """
+    if spec.kind == "anchor":
+        return find_anchor(spec.name, fast=spec.fast)
+    if spec.kind == "model":
+        return LearnedCodec(spec.name, spec.sources, spec.device)
+    from gdncodec.evaluation.foreign import CompressAICodec
+
+    return CompressAICodec(spec.name, spec.sources[0], spec.sources[1:], spec.device)

@@ -1,0 +1,65 @@
+"""The same work on many tasks, in this process or in several."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
+from typing import NamedTuple, TypeVar
+
+__all__ = ["Failed", "in_parallel"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Failed(NamedTuple):
+    """A task came to nothing."""
+
+    reason: str
+
+
+def in_parallel(
+    work: Callable[[T], R], tasks: Sequence[T], jobs: int
+) -> Iterator[tuple[T, R | Failed]]:
+    """Yield each task with its result, or with the reason why there is none, as they end.
+
+    Args:
+        work: a function of a module, so that another process finds it.
+        tasks: what it is called with.
+        jobs: number of processes; with 1, all happens in this one.
+    """
+    attempt = partial(_attempt, work)
+    if jobs == 1 or len(tasks) < 2:
+        for task in tasks:
+            yield task, attempt(task)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    # Forking a process that has run torch may deadlock the child.
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _set_threads, (threads,)) as pool:
+        running = {pool.submit(attempt, task): task for task in tasks}
+        try:
+            for future in as_completed(running):
+                error = future.exception()
+                yield running[future], Failed(_reason(error)) if error else future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _attempt(work: Callable[[T], R], task: T) -> R | Failed:
+    try:
+        return work(task)
+    except Exception as error:
+        # Whatever a foreign encoder raises must not end an evaluation of hours.
+        return Failed(_reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _set_threads(threads: int) -> None:
+    """Share the machine's cores among the processes."""
+    import torch
+
+    torch.set_num_threads(threads)

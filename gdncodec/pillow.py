@@ -1,0 +1,96 @@
+"""``.gdn`` files in Pillow.
+
+>>> import gdncodec.pillow  # registers the format
+>>> image = Image.open("photo.gdn")  # doctest: +SKIP
+>>> image.save("again.gdn", quality=60)  # doctest: +SKIP
+
+``Image.open`` reads the header and the metadata; the network runs when the pixels are asked for.
+Pillow's limits on the size of pictures apply before that.
+
+``save`` takes ``quality`` (0 to 100), ``model``, ``device``, and ``exif``, ``icc_profile`` and
+``xmp``, which replace those of the image.
+"""
+
+from typing import IO, Any
+
+from PIL import Image, ImageFile
+
+from gdncodec.container import MAGIC, ChunkType, outline
+from gdncodec.errors import GdnCodecError
+from gdncodec.image import from_pil, info_of, pillow_mode, with_metadata
+
+__all__ = ["GdnImageFile", "register"]
+
+
+class GdnImageFile(ImageFile.ImageFile):
+    """A ``.gdn`` file that Pillow opened.
+
+    Raises:
+        OSError: the file is damaged or truncated, or its model is not installed.
+    """
+
+    format = "GDN"
+    format_description = "gdncodec image"
+    is_animated = False
+    n_frames = 1
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        try:
+            header, chunks = outline(self.fp)
+        except GdnCodecError as error:
+            raise OSError(str(error)) from error
+        self._size = (header.width, header.height)
+        alpha = ChunkType.ALPHA in chunks
+        self._mode = pillow_mode(header.color_mode, header.depth, alpha=alpha)
+        self.info.update(info_of(chunks))
+        self._waiting = True
+
+    def load(self) -> Any:
+        if self._waiting:
+            self._decode()
+        return super().load()
+
+    def _decode(self) -> None:
+        from gdncodec.codec import decompress_image
+
+        assert self.fp is not None
+        self.fp.seek(0)
+        try:
+            # The size passed Pillow's own limits.
+            image = decompress_image(self.fp.read(), max_pixels=self.width * self.height)
+        except GdnCodecError as error:
+            raise OSError(str(error)) from error
+        self.im = image.im
+        self._waiting = False
+        if self._exclusive_fp and self._close_exclusive_fp_after_loading:
+            self.fp.close()
+        self.fp = None
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(MAGIC)
+
+
+def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    from gdncodec.codec import compress_picture
+
+    options: dict[str, Any] = image.encoderinfo
+    try:
+        picture = with_metadata(from_pil(image, frame=image.tell()), options)
+        names = {"quality", "model", "device"}
+        data = compress_picture(picture, **{k: v for k, v in options.items() if k in names})
+    except GdnCodecError as error:
+        raise OSError(str(error)) from error
+    fp.write(data)
+
+
+def register() -> None:
+    """Make Pillow open and save ``.gdn`` files; importing the module does it, too."""
+    Image.register_open(GdnImageFile.format, GdnImageFile, _accept)
+    Image.register_save(GdnImageFile.format, _save)
+    Image.register_extension(GdnImageFile.format, ".gdn")
+    Image.register_mime(GdnImageFile.format, "image/x-gdn")
+
+
+register()
