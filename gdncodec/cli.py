@@ -292,13 +292,11 @@ def info(source: Path, as_json: bool) -> None:
 
     data = read_data(source)
     header, chunks = unpack(data)
-    name: str | None
-    norm: str | None
     try:
         model = find_model_for(header.fingerprint)
-        name, norm = model.name, model.config.norm
+        of_model: dict[str, Any] = {"model": model.name, **_facts_of_norms(model.config)}
     except ModelError:
-        name = norm = None
+        of_model = {"model": None}
     facts: dict[str, Any] = {
         "file": str(source),
         "bytes": len(data),
@@ -310,18 +308,30 @@ def info(source: Path, as_json: bool) -> None:
         "alpha": ChunkType.ALPHA in chunks,
         "quality": header.quality,
         "bpp": round(len(data) * 8 / (header.width * header.height), 4),
-        "model": name,
-        "norm": norm,
+        **of_model,
         "fingerprint": header.fingerprint.hex(),
         "chunks": {ChunkType(kind).name.lower(): len(part) for kind, part in chunks.items()},
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    facts["model"] = name or "not installed"
+    facts["model"] = facts["model"] or "not installed"
     facts["chunks"] = ", ".join(f"{k} {v} bytes" for k, v in facts["chunks"].items())
     for key, value in facts.items():
-        click.echo(f"{key.replace('_', ' '):15} {'-' if value is None else value}")
+        click.echo(f"{key.replace('_', ' '):15} {value}")
+
+
+def _facts_of_norms(config: Any) -> dict[str, str]:
+    """Return names and tile class of a model's norms."""
+    from gdncodec.norms import TileClass, norm_info
+
+    names = {"norm": config.norm, "synthesis_norm": config.synthesis_norm}
+    try:
+        classes = [norm_info(name).tile for name in names.values()]
+    except ValueError:
+        return {**names, "tile_class": "unknown: the norm is not registered"}
+    # The class of a codec is that of its less local transform.
+    return {**names, "tile_class": max(classes, key=list(TileClass).index).value}
 
 
 @main.command()
@@ -332,16 +342,19 @@ def models(as_json: bool) -> None:
 
     rows: list[dict[str, Any]] = []
     for entry in list_models():
-        config = entry.config
+        try:
+            config, fingerprint = entry.config, entry.fingerprint.hex()
+        except ModelError as error:
+            click.echo(f"Skipped: {error}", err=True)
+            continue
         rows.append(
             {
                 "name": entry.name,
                 "bpp": entry.card.get("bpp_range"),
-                "norm": config.norm,
-                "synthesis_norm": config.synthesis_norm,
+                **_facts_of_norms(config),
                 "quality": config.fixed_quality,
                 "bytes": entry.path.stat().st_size,
-                "fingerprint": entry.fingerprint.hex(),
+                "fingerprint": fingerprint,
                 "path": str(entry.path),
             }
         )

@@ -33,6 +33,7 @@ from gdncodec.container import (
 from gdncodec.engines.torch import TorchEngine
 from gdncodec.errors import FormatError, ImageError, ModelError
 from gdncodec.image import Picture, as_image, from_pil, info_of, pillow_mode
+from gdncodec.norms import norm_info
 from gdncodec.rate import Target, search
 from gdncodec.tiled import MAX_WHOLE_PIXELS, Progress, TiledTransforms
 from gdncodec.tiling import Rectangle, Region, latent_shape, slices
@@ -102,8 +103,15 @@ class Codec:
     ) -> None:
         self.entry = model if isinstance(model, ModelEntry) else find_model(model)
         self._model = load_model(self.entry)
+        config = self._model.config
+        try:
+            norm_info(config.norm)
+            norm_info(config.synthesis_norm)
+        except ValueError as error:
+            msg = f"model {self.entry.name} cannot be used: {error}"
+            raise ModelError(msg) from error
         self._engine = TorchEngine(self._model, device)
-        self._transforms = TiledTransforms(self._engine, self._model.config)
+        self._transforms = TiledTransforms(self._engine, config)
 
     def compress(
         self,

@@ -267,3 +267,15 @@ def test_a_model_of_one_rate_refuses_other_qualities(tmp_path, tiny_model, pictu
 
 def test_the_default_model_is_inside_the_project():
     assert find_model().name == "photo"
+
+
+def test_a_model_of_a_norm_that_is_not_registered_says_so(tmp_path, tiny_model):
+    import dataclasses
+
+    from gdncodec.weights import load_model, save_model
+
+    model = load_model(ModelEntry(tiny_model))
+    config = dataclasses.replace(model.config, norm="mine")
+    save_model(tmp_path / "a.safetensors", dataclasses.replace(model, config=config), {})
+    with pytest.raises(ModelError, match="unknown norm 'mine'"):
+        Codec(tmp_path / "a.safetensors")

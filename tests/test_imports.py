@@ -31,9 +31,9 @@ ALLOWED = {
 }
 
 ORDER = [
-    "_version", "errors", "files", "container", "config", "catalog", "modes", "image", "alpha", "coder", "contexts", "weights",
-    "norms", "nn", "engines", "tiling", "tiled", "rate", "codec", "pillow", "view", "batch", "training", "evaluation", "cli",
-    "__main__",
+    "_version", "errors", "files", "container", "config", "catalog", "modes", "image", "alpha",
+    "coder", "contexts", "weights", "norms", "nn", "engines", "tiling", "tiled", "rate", "codec",
+    "pillow", "view", "batch", "training", "evaluation", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -177,3 +178,22 @@ def test_an_exported_model_says_the_same_as_the_network(picture):
 def test_training_without_an_end_is_refused():
     with pytest.raises(ValueError, match="steps or max_minutes"):
         TrainingOptions()
+
+
+def test_switchable_norms_end_with_statistics_of_the_averaged_weights(tmp_path, picture):
+    config = dataclasses.replace(CONFIG, norm="switchable", synthesis_norm="switchable")
+    options = TrainingOptions(steps=2, batch=2, crop=32, warmup=1, statistics_batches=6)
+    network = train(config, options, [picture], [], tmp_path, report=lambda _: None)
+    x = torch.from_numpy(picture[:96, :96].copy()).permute(2, 0, 1)[None].float() / 255 - 0.5
+    with torch.no_grad():
+        features = network.g_a[0](x)
+    layer = network.g_a[1][0]
+    assert not layer.training
+    near = (layer.running_mean.flatten() - features.mean(dim=(0, 2, 3))).abs().mean()
+    assert near < 0.5 * features.std()
+
+
+def test_a_batch_too_small_for_the_norm_is_refused(tmp_path, picture):
+    config = dataclasses.replace(CONFIG, norm="selfnorm", synthesis_norm="selfnorm")
+    with pytest.raises(ValueError, match="selfnorm needs a batch of at least 2"):
+        train(config, TrainingOptions(steps=1, batch=1, crop=32), [picture], [], tmp_path)

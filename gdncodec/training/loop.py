@@ -15,6 +15,7 @@ from gdncodec.nn.loss import RateDistortionLoss, rate_distortion
 from gdncodec.nn.model import CodecModel, Quantization
 from gdncodec.norms import norm_info
 from gdncodec.norms.statistics import freeze_stats
+from gdncodec.norms.switchable import average_batch_statistics
 from gdncodec.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gdncodec.training.data import CropSampler
 
@@ -38,6 +39,7 @@ class TrainingOptions:
         mixed: last part of the run, in which the synthesis sees rounded latents.
         frozen: last part of the run, in which the analysis and all running statistics stand still.
         ema: weight of the old value in the moving average of the weights.
+        statistics_batches: batches over which switchable norms average their statistics at the end.
         seed: seed of initial weights, crops, qualities and noise.
         precision: ``bf16`` runs the inner convolutions under autocast, ``float32`` none.
         device: a torch device.
@@ -54,6 +56,7 @@ class TrainingOptions:
     mixed: float = 0.2
     frozen: float = 0.05
     ema: float = 0.999
+    statistics_batches: int = 200
     seed: int = 0
     precision: str = "bf16"
     device: str = "cpu"
@@ -152,6 +155,7 @@ def train(
             save("last.safetensors")
             reported, steps_reported = time.monotonic(), step
             losses = torch.zeros((), device=device)
+    _average_statistics(average, sampler, options)
     save("last.safetensors")
     report(f"step {step}: end{_validate(average, validation)}")
     return average
@@ -194,6 +198,20 @@ def _stratified_qualities(batch: int, config: ModelConfig) -> Tensor:
 def _lambdas(config: ModelConfig, quality: Tensor) -> Tensor:
     low, high = (math.log(v) for v in config.lambdas)
     return (low + (high - low) * quality / 100).exp()
+
+
+@torch.no_grad()
+def _average_statistics(
+    average: CodecModel, sampler: CropSampler, options: TrainingOptions
+) -> None:
+    """Give switchable norms the statistics of the averaged weights over many batches."""
+    device = next(average.parameters()).device
+
+    def forward(x: Tensor) -> None:
+        average(x.to(device), _stratified_qualities(len(x), average.config).to(device), "round")
+
+    batches = (sampler.draw(options.batch) for _ in range(options.statistics_batches))
+    average_batch_statistics(average, batches, forward)
 
 
 @torch.no_grad()
