@@ -2,7 +2,7 @@
 
     python benchmarks/commands.py PICTURE [--repeats 5]
 
-Every process runs once to warm the caches; then all of them take turns. The table gives medians, and
+Every process runs once to warm the caches; then all of them take turns. The table gives medians and
 the ratio to importing PyTorch, which every command that runs a network begins with.
 CompressAI's `bmshj2018-factorized` (quality 4, without trained weights) compresses and decompresses
 the same picture if CompressAI is installed.

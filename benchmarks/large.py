@@ -43,14 +43,14 @@ def mosaic(folder: Path, side: int) -> Image.Image:
 
 
 def process(*arguments: str) -> dict[str, float]:
-    """Run a command of gdncodec; return its wall time in seconds and its peak memory in MB."""
+    """Run a command of gdncodec; return its seconds and its peak memory in megabytes of 10^6."""
     began = time.monotonic()
     child = subprocess.Popen([sys.executable, "-m", "gdncodec", *arguments, "--force", "--quiet"])
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         sys.exit(f"gdncodec {' '.join(arguments)} failed")
-    return {"seconds": time.monotonic() - began, "peak_mb": usage.ru_maxrss / 1024}
+    return {"seconds": time.monotonic() - began, "peak_mb": usage.ru_maxrss * 1024 / 1e6}
 
 
 def seconds(work: Callable[[], Any], times: int = 1) -> float:
@@ -81,7 +81,6 @@ def measure_processes(work: Path, side: int, targets: list[str]) -> dict[str, An
     middle = side // 2 - REGION // 2 + 9
     region = f"{middle},{middle},{REGION},{REGION}"
     large, out = str(work / "large.gdn"), str(work / "region.png")
-    # Without the time of writing a PNG, a file of one slice against the region.
     found["region of large"] = process("decompress", large, "--region", region, "-o", out)
     for target in targets:
         name, value = target.split("=")

@@ -50,10 +50,12 @@ def compress(
         device: a torch device such as ``"cuda"``; None takes the CPU.
 
     Returns:
-        The bytes of a ``.gdn`` file. ICC profile, EXIF and XMP of a Pillow image are in it.
+        The bytes of a ``.gdn`` file. Mode, transparency and the ICC profile, EXIF and XMP of a
+        Pillow image are in it.
 
     Raises:
-        ImageError: the image has transparency, more than 8 bits or several frames.
+        ImageError: the image is one of several frames, has no pixels, or its samples are not whole
+            numbers of up to 16 bits.
         ModelError: there is no such model, or its file is damaged.
         ValueError: an argument is out of range, or the array is not uint8 (H, W, 3).
     """
@@ -70,7 +72,8 @@ def decompress(data: bytes, *, device: str | None = None) -> "NDArray[np.uint8]"
         device: a torch device; None takes the CPU.
 
     Returns:
-        uint8 array (H, W, 3) in RGB; three equal channels for a grey picture.
+        uint8 array (H, W, 3) in RGB; three equal channels for a grey picture. Transparency and
+        what a picture has beyond 8 bits are left out; :func:`open` keeps them.
 
     Raises:
         FormatError: the data are damaged, truncated, or not a ``.gdn`` file.
@@ -88,7 +91,8 @@ def open(source: "str | os.PathLike[str]") -> "Image.Image":
         source: path of the file.
 
     Returns:
-        An image of mode RGB or L, whose ``info`` holds ICC profile, EXIF and XMP of the original.
+        An image of mode RGB, RGBA, L, LA, 1 or I;16, as the original was, whose ``info`` holds its
+        ICC profile, EXIF and XMP.
 
     Raises:
         OSError: the file cannot be read.

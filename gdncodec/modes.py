@@ -48,12 +48,19 @@ def as_shown(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, li
         image = ImageOps.exif_transpose(image)
     if profile is None or image.mode not in ("RGB", "RGBA"):
         return image, []
-    if "sRGB" in ImageCms.getProfileDescription(_opened(profile)):
+    if _is_srgb(profile):
         return image, []
-    converted = _to_srgb(image, profile, image.mode)
-    if converted is None:
+    shown = _to_srgb(image, profile, image.mode)
+    if shown is None:
         return image, ["its ICC profile is unusable and was dropped without a conversion to sRGB"]
-    return converted, ["its colours were converted from its ICC profile to sRGB"]
+    return shown, ["its colours were converted from its ICC profile to sRGB"]
+
+
+def _is_srgb(profile: bytes) -> bool:
+    try:
+        return "sRGB" in ImageCms.getProfileDescription(_opened(profile))
+    except (OSError, ImageCms.PyCMSError):
+        return False
 
 
 def _opened(profile: bytes) -> ImageCms.ImageCmsProfile:

@@ -85,7 +85,7 @@ def search(measure: Callable[[float], float], target: Target) -> float:
     """Return the quality whose measured number meets the target.
 
     Where numbers are too coarse to meet it, as in tiny pictures, that is the best quality found
-    whose size does not exceed the target, or the lowest found that is not worse than it.
+    whose size does not exceed the target, or the one whose picture comes next to it.
 
     Args:
         measure: gives the number of the target's unit at a quality, rising with the quality;
@@ -119,7 +119,7 @@ def search(measure: Callable[[float], float], target: Target) -> float:
             raise ValueError(msg)
     if target.is_size:
         return max(q for q, value in seen.items() if value <= high) / 100
-    return min(q for q, value in seen.items() if value >= low) / 100
+    return min(seen, key=lambda q: abs(seen[q] - (low + high) / 2)) / 100
 
 
 def _next_step(seen: dict[int, float], target: Target) -> int | None:
@@ -132,21 +132,34 @@ def _next_step(seen: dict[int, float], target: Target) -> int | None:
     above = min((q for q, value in seen.items() if value > high), default=_LAST + 1)
     if above - below <= 1:
         return None
-    known = sorted(seen)
-    if below < 0 or above > _LAST:
-        near = above if below < 0 else below
-        slope = _TYPICAL_SLOPE[target.unit] / 100
-        if len(known) > 1:
-            p, q = known[:2] if below < 0 else known[-2:]
-            slope = max((seen[q] - seen[p]) / (q - p), slope / 10)
-        step = near + 1.1 * (aim - seen[near]) / slope
-        if len(seen) > 2:
-            step = 0 if below < 0 else _LAST
-    elif len(seen) in (5, 7):  # interpolation creeps when the curve bends
-        step = (below + above) / 2
+    if below >= 0 and above <= _LAST:
+        step = _interpolated(seen, aim)
+        if not below < step < above or len(seen) in (5, 6):  # interpolation creeps
+            step = (below + above) / 2
+    elif len(seen) > 2:
+        step = 0 if below < 0 else _LAST
     else:
-        part = (aim - seen[below]) / (seen[above] - seen[below])
-        step = below + part * (above - below)
-    if not math.isfinite(step):
-        step = (below + above) / 2
+        step = _extrapolated(seen, aim, _TYPICAL_SLOPE[target.unit] / 100)
     return round(min(max(step, below + 1), above - 1))
+
+
+def _extrapolated(seen: dict[int, float], aim: float, slope: float) -> float:
+    """Go on from the tried quality next to the aim, a little too far so that it is enclosed."""
+    near = min(seen, key=lambda q: abs(seen[q] - aim))
+    if len(seen) > 1:
+        first, *_, last = sorted(seen)
+        slope = max((seen[last] - seen[first]) / (last - first), slope / 10)
+    return near + 1.1 * (aim - seen[near]) / slope
+
+
+def _interpolated(seen: dict[int, float], aim: float) -> float:
+    """Return the quality at the aim on a curve through the three tried numbers next to it."""
+    usable = [(value, q) for q, value in seen.items() if math.isfinite(value)]
+    nearest = sorted(usable, key=lambda pair: abs(pair[0] - aim))[:3]
+    if len({value for value, _ in nearest}) < len(nearest):
+        return math.nan
+    quality = 0.0
+    for value, q in nearest:
+        others = [other for other, _ in nearest if other != value]
+        quality += q * math.prod((aim - other) / (value - other) for other in others)
+    return quality

@@ -142,7 +142,7 @@ def test_large_pictures_meet_targets_with_a_latent_in_half_precision(tiny, pictu
     exact = tiny.compress(Picture(picture), 60)
     monkeypatch.setattr(codec, "_MAX_EXACT_PIXELS", 1000)
     data = tiny.compress(Picture(picture), target=Target(len(exact), "bytes"))
-    assert 0.98 * len(exact) <= len(data) <= len(exact)
+    assert 0.96 * len(exact) <= len(data) <= len(exact)
     sixty = tiny.decompress(exact).pixels
     assert psnr(picture, tiny.decompress(data).pixels) > psnr(picture, sixty) - 0.1
 
