@@ -404,6 +404,13 @@ def models(as_json: bool) -> None:
 @click.option(
     "--precision", type=click.Choice(["bf16", "float32"]), default="bf16", show_default=True
 )
+@click.option(
+    "--decay",
+    type=click.FloatRange(0, 1),
+    default=0.25,
+    show_default=True,
+    help="Last part of the run, in which the learning rate falls to zero.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--resume",
