@@ -67,12 +67,22 @@ class ModelEntry:
     @property
     def fingerprint(self) -> bytes:
         """First 8 bytes of the SHA-256 over what decoding needs; see :mod:`gdncodec.weights`."""
-        return bytes.fromhex(self.metadata["fingerprint"])
+        try:
+            return bytes.fromhex(self.metadata["fingerprint"])
+        except ValueError as error:
+            msg = f"{self.path}: its fingerprint is no hexadecimal number"
+            raise ModelError(msg) from error
 
     @property
     def card(self) -> dict[str, Any]:
         """How the model was trained and what it measured; may be empty."""
-        card: dict[str, Any] = json.loads(self.metadata.get("card", "{}"))
+        try:
+            card = json.loads(self.metadata.get("card", "{}"))
+        except ValueError:
+            card = None
+        if not isinstance(card, dict):
+            msg = f"{self.path}: its card is no JSON object"
+            raise ModelError(msg)
         return card
 
 

@@ -3,10 +3,13 @@
 import contextlib
 import io
 import json
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +45,15 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _ended_by_signals():
                 warnings.filterwarnings("ignore", module="PIL")  # of damaged or large pictures
                 return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "gdncodec"
+            message = f"{error.format_message()} (see {where} --help)"
+            raise _failure(message, 2) from error
         except BrokenPipeError:
             raise  # click ends quietly when the reader of a pipe has gone
         except FileExistsError as error:
@@ -54,8 +63,29 @@ class _Commands(click.Group):
             raise _failure(str(error), _EXIT_CODE_OF.get(type(error), 1)) from error
         except ValueError as error:
             raise _failure(str(error), 2) from error
-        except (OSError, MemoryError) as error:
-            raise _failure(str(error) or type(error).__name__, 1) from error
+        except (OSError, MemoryError, RuntimeError) as error:  # PyTorch raises RuntimeError
+            text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise _failure(text.splitlines()[0], 1) from error
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the program as an exception does, so that it can clean up."""
+
+    def end(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = ("SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _failure(message: str, code: int) -> click.ClickException:
@@ -290,7 +320,7 @@ def info(source: Path, as_json: bool) -> None:
     from gdncodec.catalog import find_model_for
     from gdncodec.container import ChunkType, unpack
 
-    data = read_data(source)
+    data = _read_gdn(source)
     header, chunks = unpack(data)
     try:
         model = find_model_for(header.fingerprint)
@@ -343,14 +373,14 @@ def models(as_json: bool) -> None:
     rows: list[dict[str, Any]] = []
     for entry in list_models():
         try:
-            config, fingerprint = entry.config, entry.fingerprint.hex()
+            config, card, fingerprint = entry.config, entry.card, entry.fingerprint.hex()
         except ModelError as error:
             click.echo(f"Skipped: {error}", err=True)
             continue
         rows.append(
             {
                 "name": entry.name,
-                "bpp": entry.card.get("bpp_range"),
+                "bpp": card.get("bpp_range"),
                 **_facts_of_norms(config),
                 "quality": config.fixed_quality,
                 "bytes": entry.path.stat().st_size,
@@ -426,6 +456,128 @@ def train(**options: Any) -> None:
     click.echo(f"{path}: use it with `gdncodec compress --model {path} PICTURE`")
 
 
+def _listed(_: click.Context, __: click.Parameter, value: str) -> list[str]:
+    """Split a list with commas."""
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> list[float]:
+    """Split a list of numbers with commas."""
+    try:
+        return [float(part) for part in _listed(ctx, param, value)]
+    except ValueError as error:
+        msg = f"expected numbers with commas between, got {value!r}"
+        raise click.BadParameter(msg) from error
+
+
+_ANCHORS = "jpeg,jpeg2000,webp,avif,jxl,heic"
+_fast = click.option("--fast", is_flag=True, help="Faster, a little worse settings of the anchors.")
+
+
+@main.command("eval")
+@click.argument(
+    "pictures", metavar="IMAGES...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for the results; a run that was interrupted goes on from there.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="[LABEL=]NAME|FILE",
+    help="Model to measure; LABEL=FILE,FILE,... joins models of one rate. Repeatable.",
+)
+@click.option("--norms", callback=_listed, default="", help="Installed models by norm, or all.")
+@click.option(
+    "--qualities",
+    callback=_numbers,
+    default="",
+    help="Qualities of the models.  [default: 0,10..100]",
+)
+@click.option(
+    "--anchors", callback=_listed, default=_ANCHORS, show_default=True, help="Classical codecs."
+)
+@click.option(
+    "--compare",
+    "published",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Published curve in CompressAI's JSON. Repeatable.",
+)
+@click.option("--reference", metavar="NAME", help="Curve that all others are compared with.")
+@click.option(
+    "--show",
+    "shown_bpp",
+    callback=_numbers,
+    default="0.25,0.75",
+    show_default=True,
+    help="Bits per pixel at which the report shows the pictures; empty for none.",
+)
+@click.option("--lpips", is_flag=True, help="Measure LPIPS too, where its weights are.")
+@_fast
+@click.option("-j", "--jobs", type=click.IntRange(1), default=1, help="Processes.  [default: 1]")
+@click.option("--resume/--fresh", default=True, help="Keep or drop what the folder holds.")
+@_common
+def evaluate(out: Path, threads: int | None, verbose: bool, quiet: bool, **options: Any) -> None:
+    """Measure models and classical codecs on IMAGES, files or folders.
+
+    Writes curves in CompressAI's JSON, a CSV of every picture, plots, a summary in Markdown, and a
+    report in one HTML file. A picture that cannot be read is named and skipped; exit code 3.
+    """
+    from gdncodec.evaluation.session import EvaluationRequest, run_evaluation
+
+    _set_threads(threads)
+    request = EvaluationRequest(out=out, quiet=quiet, **options)
+    summary = run_evaluation(request, partial(click.echo, err=True))
+    if not quiet:
+        click.echo("\n".join([*summary.lines(), f"{out / 'report.html'}"]))
+
+
+@main.command()
+@click.argument("source", metavar="PICTURE", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Page to write.  [default: PICTURE.compare.html]",
+)
+@click.option("--size-of", metavar="CODEC:QUALITY", help="Give all this size, such as jpeg:50.")
+@click.option("--bpp", type=float, help="Give all this many bits per pixel instead.")
+@click.option(
+    "--anchors",
+    callback=_listed,
+    default="jpeg,webp,avif,jxl",
+    show_default=True,
+    help="Classical codecs.",
+)
+@_model
+@_fast
+@_force
+@_common
+def compare(
+    source: Path,
+    output: Path | None,
+    force: bool,
+    threads: int | None,
+    verbose: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Lay PICTURE at equal bytes in several codecs over each other, in one HTML file."""
+    from gdncodec.evaluation.compare import compare_picture
+
+    _set_threads(threads)
+    output = output or source.with_suffix(".compare.html")
+    say = partial(click.echo, err=True)
+    compare_picture(source, output, overwrite=force, quiet=quiet, say=say, **options)
+    if not quiet:
+        click.echo(output)
+
+
 def _decoded(
     source: Path,
     model: str | None,
@@ -438,13 +590,21 @@ def _decoded(
     from gdncodec.catalog import find_model, find_model_for
     from gdncodec.container import unpack_header
 
-    data = read_data(source)
+    data = _read_gdn(source)
     fingerprint = unpack_header(data).fingerprint
     entry = find_model(model) if model else find_model_for(fingerprint)
     from gdncodec.codec import codec_for
 
     _set_threads(threads)
     return codec_for(entry, device).decompress_image(data, progress=progress, **options)
+
+
+def _read_gdn(source: Path) -> bytes:
+    try:
+        return read_data(source)
+    except OSError as error:
+        msg = f"{source}: cannot be read ({error.strerror})"
+        raise FormatError(msg) from error
 
 
 def _region(text: str | None) -> Any:
@@ -542,11 +702,13 @@ def _write_image(output: Path, image: Any, format_name: str, force: bool) -> Non
 
     if output == STREAM:
         data = io.BytesIO()
-        write_image(data, image, format_name=format_name)
+        lost = write_image(data, image, format_name=format_name)
         write_data(output, data.getvalue(), overwrite=force)
-        return
-    with write_safely(output, overwrite=force) as temporary:
-        write_image(temporary, image, format_name=format_name)
+    else:
+        with write_safely(output, overwrite=force) as temporary:
+            lost = write_image(temporary, image, format_name=format_name)
+    for notice in lost:
+        click.echo(f"{output}: {notice}", err=True)
 
 
 def _report_compressed(
@@ -573,15 +735,23 @@ class _Progress(contextlib.AbstractContextManager["_Progress"]):
 
     def __init__(self, what: str, quiet: bool) -> None:
         self._what = what
+        self._done = ""
         self._shown = False
-        self._visible = not quiet and sys.stderr.isatty()
-        self._began = time.monotonic()
+        self._timer = threading.Timer(2, self._show)
+        self._timer.daemon = True
+        if not quiet and sys.stderr.isatty():
+            self._timer.start()
 
     def __call__(self, done: int, total: int) -> None:
-        if self._visible and time.monotonic() - self._began > 2:
-            click.echo(f"\r{self._what}: {100 * done // total} %", nl=False, err=True)
-            self._shown = True
+        self._done = f" {100 * done // total} %"
+        if self._shown:
+            self._show()
+
+    def _show(self) -> None:
+        self._shown = True
+        click.echo(f"\r{self._what} ...{self._done}", nl=False, err=True)
 
     def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
         if self._shown:
             click.echo("\r" + " " * 40 + "\r", nl=False, err=True)

@@ -7,6 +7,7 @@
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
@@ -314,7 +315,7 @@ class Codec:
             raise ValueError(msg)
         if quality is None:
             return DEFAULT_QUALITY if fixed is None else fixed
-        if not 0 <= quality <= 100:
+        if not isinstance(quality, int | float) or not 0 <= quality <= 100:
             msg = f"quality must be from 0 to 100, got {quality}"
             raise ValueError(msg)
         quality = round(float(quality), 2)
@@ -437,6 +438,8 @@ def compress(
 ) -> bytes:
     """See :func:`gdncodec.compress`."""
     picture = from_pil(image) if isinstance(image, Image.Image) else Picture(_checked_array(image))
+    for notice in picture.notices:
+        warnings.warn(notice, stacklevel=3)
     return compress_picture(picture, quality=quality, model=model, device=device)
 
 
@@ -453,6 +456,7 @@ def compress_picture(
 
 def decompress(data: bytes, *, device: str | None = None) -> "NDArray[np.uint8]":
     """See :func:`gdncodec.decompress`."""
+    data = bytes(data)
     pixels = _eight_bits(_codec_of(data, device).decompress(data).pixels)
     return pixels if pixels.flags.writeable else pixels.copy()
 

@@ -49,11 +49,19 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
     Raises:
         FileExistsError: ``path`` exists, also if it came into being in the meantime.
-        OSError: the folder is missing, full or not writable.
+        OSError: the folder is missing, full or not writable, or ``path`` is no ordinary file.
     """
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    path = path.resolve()  # a link stays, and its target is written
+    if path.exists() and not path.is_file():
+        msg = f"{path} is not an ordinary file; write to standard output with -o - instead"
+        raise OSError(msg)
+    try:
+        handle, name = tempfile.mkstemp(prefix=".gdncodec-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror})"
+        raise OSError(error.errno, msg) from error
     temporary = Path(name)
     os.close(handle)
     try:

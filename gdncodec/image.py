@@ -53,9 +53,10 @@ _TIFF_STRUCTURE = {
     347, 529, 530, 531, 532, 700, 34377, 34675,
 }  # fmt: skip
 
-_HOLD_ALPHA = {
-    "AVIF", "BMP", "DDS", "GIF", "ICNS", "ICO", "JPEG2000", "PNG", "SGI", "TGA", "TIFF", "WEBP",
-}  # fmt: skip
+# Formats that give alpha back exactly, as Pillow writes them.
+_HOLD_ALPHA = {"DDS", "JPEG2000", "PNG", "SGI", "TGA", "TIFF", "WEBP"}
+_HOLD_METADATA = {"AVIF", "JPEG", "PNG", "WEBP"}
+_RESIZE = {"ICNS", "ICO"}
 _HOLD_16_BITS = {"JPEG2000", "PNG", "PPM", "TIFF"}
 
 _STRIP = 256
@@ -321,15 +322,20 @@ def output_format(path: Path, name: str | None = None) -> str:
     """
     suffix = f".{name}" if name else path.suffix
     found = Image.registered_extensions().get(suffix.lower(), (name or "").upper())
-    if found not in Image.SAVE or found == "GDN":
+    if found not in Image.SAVE or found == "GDN" or found in _RESIZE:
         what = name or path.suffix or "(no suffix)"
         msg = f"{path}: cannot write a picture of type {what}; try .png"
         raise ImageError(msg)
     return found
 
 
-def write_image(target: Path | BinaryIO, image: Image.Image, *, format_name: str) -> None:
+def write_image(
+    target: Path | BinaryIO, image: Image.Image, *, format_name: str
+) -> tuple[str, ...]:
     """Write an image that was decoded, with the metadata in its info.
+
+    Returns:
+        What the format could not hold, a line each.
 
     Raises:
         ImageError: the format cannot hold the picture.
@@ -343,10 +349,18 @@ def write_image(target: Path | BinaryIO, image: Image.Image, *, format_name: str
     options: dict[str, Any] = {
         key: image.info[key] for key in _METADATA.values() if key in image.info
     }
+    lost = set() if format_name in _HOLD_METADATA else {*options}
+    if format_name == "TIFF":
+        lost &= {"xmp"}
     if format_name == "PNG" and "xmp" in options:
         text = PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
-        options["pnginfo"] = text
+        try:
+            text.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8"))
+            options["pnginfo"] = text
+        except UnicodeDecodeError:
+            lost.add("xmp")
+    for key in lost:
+        options.pop(key, None)
     if format_name in ("AVIF", "JPEG", "WEBP"):
         options["quality"] = 95
     try:
@@ -356,3 +370,4 @@ def write_image(target: Path | BinaryIO, image: Image.Image, *, format_name: str
             raise  # the disk, not the picture
         msg = f"cannot be written as {format_name} ({error})"
         raise ImageError(msg) from error
+    return tuple(f"{format_name} does not keep the {key}" for key in sorted(lost))

@@ -11,15 +11,21 @@ Pillow's limits on the size of pictures apply before that.
 ``xmp``, which replace those of the image.
 """
 
+import threading
+import warnings
 from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from gdncodec.container import MAGIC, ChunkType, outline
+from gdncodec.container import MAGIC, ChunkType, outline, unpack
 from gdncodec.errors import GdnCodecError
 from gdncodec.image import from_pil, info_of, pillow_mode, with_metadata
 
 __all__ = ["GdnImageFile", "register"]
+
+
+# One for all: an image with a lock of its own could not be pickled.
+_LOADING = threading.Lock()
 
 
 class GdnImageFile(ImageFile.ImageFile):
@@ -47,23 +53,36 @@ class GdnImageFile(ImageFile.ImageFile):
         self._waiting = True
 
     def load(self) -> Any:
-        if self._waiting:
-            self._decode()
+        with _LOADING:
+            if self._waiting:
+                self._decode()
         return super().load()
+
+    def verify(self) -> None:
+        """Check every CRC, without decoding."""
+        try:
+            unpack(self._whole_file())
+        except GdnCodecError as error:
+            raise OSError(str(error)) from error
+
+    def _whole_file(self) -> bytes:
+        if self.fp is None:
+            msg = "Operation on closed image"
+            raise ValueError(msg)
+        self.fp.seek(0)
+        return self.fp.read()
 
     def _decode(self) -> None:
         from gdncodec.codec import decompress_image
 
-        assert self.fp is not None
-        self.fp.seek(0)
         try:
             # The size passed Pillow's own limits.
-            image = decompress_image(self.fp.read(), max_pixels=self.width * self.height)
+            image = decompress_image(self._whole_file(), max_pixels=self.width * self.height)
         except GdnCodecError as error:
             raise OSError(str(error)) from error
         self.im = image.im
         self._waiting = False
-        if self._exclusive_fp and self._close_exclusive_fp_after_loading:
+        if self.fp is not None and self._exclusive_fp and self._close_exclusive_fp_after_loading:
             self.fp.close()
         self.fp = None
 
@@ -78,6 +97,8 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     options: dict[str, Any] = image.encoderinfo
     try:
         picture = with_metadata(from_pil(image, frame=image.tell()), options)
+        for notice in picture.notices:
+            warnings.warn(notice, stacklevel=3)
         names = {"quality", "model", "device"}
         data = compress_picture(picture, **{k: v for k, v in options.items() if k in names})
     except GdnCodecError as error:

@@ -217,3 +217,37 @@ def test_jupyter_displays_an_opened_file(file):
     formats, _ = formatters.DisplayFormatter().format(Image.open(io.BytesIO(file)))
     with Image.open(io.BytesIO(formats["image/png"])) as shown:
         np.testing.assert_array_equal(np.asarray(shown), gdncodec.decompress(file))
+
+
+@pytest.fixture
+def path(file, tmp_path):
+    (tmp_path / "a.gdn").write_bytes(file)
+    return tmp_path / "a.gdn"
+
+
+def test_one_image_shared_by_threads_is_decoded_once_and_right(path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with Image.open(path) as alone:
+        expected = alone.convert("RGB").tobytes()
+    shared = Image.open(path)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: shared.convert("RGB").tobytes(), range(6)))
+    assert found == [expected] * 6
+
+
+def test_a_closed_image_says_so(path):
+    image = Image.open(path)
+    image.close()
+    with pytest.raises(ValueError, match="closed"):
+        image.load()
+
+
+def test_verify_finds_damage_without_decoding(path, tmp_path):
+    with Image.open(path) as image:
+        image.verify()
+    data = bytearray(path.read_bytes())
+    data[-6] ^= 1
+    (tmp_path / "damaged.gdn").write_bytes(data)
+    with Image.open(tmp_path / "damaged.gdn") as image, pytest.raises(OSError, match="damaged"):
+        image.verify()

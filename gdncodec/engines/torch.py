@@ -32,8 +32,8 @@ class TorchEngine:
         self._model = model
         try:
             self._device = torch.device(device or "cpu")
-            torch.empty(0, device=self._device)
-        except (RuntimeError, AssertionError) as error:
+            torch.zeros(1, device=self._device).cpu()
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).splitlines()[0]
             msg = f"device {device!r} cannot be used: {reason}"
             raise ValueError(msg) from error

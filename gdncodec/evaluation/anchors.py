@@ -118,6 +118,7 @@ class Anchor:
     def estimated_bits(self, data: bytes) -> float | None:
         """Return None: a classical codec offers no estimate."""
         del data
+        return None
 
     def _options(self) -> dict[str, Any]:
         return {**self.settings, **(self.fast_settings if self.fast else {})}

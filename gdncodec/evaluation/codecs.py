@@ -1,12 +1,13 @@
-"""Everything that can be measured, behind one interface, and named so that a process can open it."""
+"""Everything that can be measured, behind one interface, by names that other processes know."""
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gdncodec.catalog import find_model
+from gdncodec.catalog import find_model, list_models
 from gdncodec.config import QUALITY_LAMBDAS
 from gdncodec.errors import ModelError
 from gdncodec.evaluation.anchors import find_anchor
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 
     from gdncodec.codec import Codec
 
-__all__ = ["CodecSpec", "LearnedCodec", "MeasuredCodec", "model_spec", "open_codec"]
+__all__ = [
+    "CodecSpec",
+    "LearnedCodec",
+    "MeasuredCodec",
+    "model_spec",
+    "models_of_norms",
+    "open_codec",
+]
 
 DEFAULT_QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
 """Qualities that draw the curve of a model of variable rate."""
@@ -26,11 +34,21 @@ DEFAULT_QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 
 class MeasuredCodec(Protocol):
     """What the evaluation asks of a codec."""
 
-    name: str
-    label: str
-    quality_range: tuple[float, float]
-    step: float
-    """Smallest useful difference of two qualities; 0 where only ``qualities`` exist."""
+    @property
+    def name(self) -> str:
+        """Short, for the command line and file names."""
+
+    @property
+    def label(self) -> str:
+        """For tables and plots."""
+
+    @property
+    def quality_range(self) -> tuple[float, float]:
+        """Smallest and largest quality."""
+
+    @property
+    def step(self) -> float:
+        """Smallest useful difference of two qualities; 0 where only ``qualities`` exist."""
 
     @property
     def qualities(self) -> tuple[float, ...]:
@@ -75,8 +93,12 @@ class CodecSpec:
 
     def key(self, description: str) -> str:
         """Return what identifies measurements of this codec: settings, versions and weights."""
-        text = json.dumps([asdict(self), description], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(json.dumps([self.kind, self.device, description]).encode())
+        for source in self.sources:
+            path = Path(source)
+            # A fingerprint covers the decoder alone; another encoder gives other files.
+            digest.update(path.read_bytes() if self.learned and path.is_file() else source.encode())
+        return digest.hexdigest()[:16]
 
 
 class LearnedCodec:
@@ -175,10 +197,27 @@ def model_spec(text: str, *, device: str | None = None) -> CodecSpec:
             msg = f"expected compressai:ARCHITECTURE:FILE,..., got {rest!r}"
             raise ModelError(msg)
         return CodecSpec("compressai", label or architecture, (architecture, *paths), device)
-    entries = [find_model(source) for source in rest.split(",")]
+    entries = [find_model(source or None) for source in rest.split(",")]
     sources = tuple(str(entry.path.resolve()) for entry in entries)
     norm = entries[0].config.norm
     return CodecSpec("model", label or entries[0].name, sources, device, norm=norm)
+
+
+def models_of_norms(norms: Sequence[str]) -> list[str]:
+    """Return the names of the installed models with these norms; ``all`` stands for every model.
+
+    Raises:
+        ModelError: a norm has no model.
+    """
+    entries = list_models()
+    known = sorted({entry.config.norm for entry in entries})
+    for norm in norms:
+        if norm != "all" and norm not in known:
+            msg = (
+                f"no installed model has the norm {norm!r}; there are: {', '.join(known) or 'none'}"
+            )
+            raise ModelError(msg)
+    return [entry.name for entry in entries if "all" in norms or entry.config.norm in norms]
 
 
 def open_codec(spec: CodecSpec) -> MeasuredCodec:

@@ -50,10 +50,10 @@ def match_size(
     if codec.step and sizes[last] < size and codec.quality_range[1] > last:
         make(codec.quality_range[1])
     while codec.step and len(files) < _MAX_FILES:
-        quality = _next_quality(sizes, size, codec.step)
-        if quality is None:
+        between = _next_quality(sizes, size, codec.step)
+        if between is None:
             break
-        make(quality)
+        make(between)
     best = min(sizes, key=lambda q: abs(math.log(sizes[q] / size)))
     if best not in files:
         make(best)

@@ -1,7 +1,7 @@
 """How far a decoded picture is from its original.
 
-All metrics take two uint8 arrays (H, W, 3) of the same shape, RGB, and work on the 8-bit values that
-a viewer sees, with a peak of 255.
+All metrics take two uint8 arrays (H, W, 3) of the same shape, RGB, and work on the 8-bit values
+that a viewer sees, with a peak of 255.
 """
 
 import math
@@ -184,7 +184,7 @@ def lpips_missing() -> str | None:
 
 
 def lpips_distance(original: "NDArray[np.uint8]", decoded: "NDArray[np.uint8]") -> float:
-    """Return LPIPS (Zhang et al. 2018, AlexNet, version 0.1): 0 for equal pictures, lower is better.
+    """Return LPIPS (Zhang et al. 2018, AlexNet, version 0.1): 0 for equal pictures, less is better.
 
     A picture with a side under 64 pixels is extended by its edge to 64, which AlexNet needs.
 

@@ -209,14 +209,21 @@ def _readable(paths: Sequence[Path]) -> tuple[list[tuple[Path, str]], list[Failu
     """Return the pictures that can be read, with their digests, and the failures of the others."""
     readable, failures = [], []
     for path in paths:
-        try:
-            digest = file_digest(path)
-            _picture(path, digest)
-            readable.append((path, digest))
-        except (ImageError, OSError) as error:
-            reason = str(error).removeprefix(f"{path}: ")
+        reason = _unreadable(path)
+        if reason is None:
+            readable.append((path, file_digest(path)))
+        else:
             failures.append(Failure(path.name, None, reason))
     return readable, failures
+
+
+def _unreadable(path: Path) -> str | None:
+    """Return why a picture cannot be read, or None."""
+    try:
+        _picture(path, file_digest(path))
+    except (ImageError, OSError) as error:
+        return str(error).removeprefix(f"{path}: ")
+    return None
 
 
 def _complete(

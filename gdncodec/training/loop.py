@@ -139,8 +139,8 @@ def train(
         loss = criterion(bpp, mse, _lambdas(config, quality))
         optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        if torch.isfinite(norm):
+        steepness = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if torch.isfinite(steepness):
             optimizer.step()
         _update_average(average, model, min(options.ema, (step + 1) / (step + 10)))
         step += 1

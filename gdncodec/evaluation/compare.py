@@ -1,0 +1,134 @@
+"""What ``gdncodec compare`` does: one picture in several codecs at equal size."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from gdncodec.evaluation.codecs import CodecSpec, model_spec
+from gdncodec.evaluation.pictures import read_for_measuring
+from gdncodec.evaluation.report import Report, Table, write_report
+from gdncodec.evaluation.run import describe_codecs, opened
+from gdncodec.evaluation.session import (
+    Say,
+    check_installed,
+    installed_anchors,
+    progress_bar,
+    raise_failures,
+)
+from gdncodec.evaluation.visuals import Shown, show_at_sizes
+
+__all__ = ["COMPARED", "compare_picture"]
+
+COMPARED = ("jpeg", "webp", "avif", "jxl")
+"""Anchors that a picture is compared with unless others are named."""
+
+
+def compare_picture(
+    source: Path,
+    output: Path,
+    *,
+    model: str | None = None,
+    anchors: Sequence[str] = COMPARED,
+    size_of: str | None = None,
+    bpp: float | None = None,
+    fast: bool = False,
+    device: str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    say: Say = lambda line: None,
+) -> list[Shown]:
+    """Write a page that lays a picture's decoded versions of equal size over each other.
+
+    Args:
+        source: the picture.
+        output: the page.
+        model: as :func:`gdncodec.evaluation.codecs.model_spec` reads it; None takes the default.
+        anchors: names of classical codecs.
+        size_of: ``CODEC:QUALITY``, whose size all others shall have; an anchor, or ``model``.
+        bpp: size in bits per pixel instead. Without either, that of the model at its quality 50, or
+            at its middle one.
+        fast: the anchors' faster settings.
+        device: torch device of the model.
+        overwrite: replace a page that exists.
+        quiet: show no progress.
+        say: gets what the user should know, a line each.
+
+    Raises:
+        FileExistsError: the page exists.
+        ImageError: the picture cannot be read, or a codec failed; the page is written first.
+        GdnCodecError: the model is missing or damaged.
+        ValueError: a name is unknown, or both sizes are given.
+    """
+    check_installed("pytorch_msssim", "tqdm")
+    if output.exists() and not overwrite:
+        raise FileExistsError(output)
+    spec = model_spec(model or "", device=device)
+    found, missing = installed_anchors(anchors, fast)
+    specs = [spec, *found]
+    for reason in missing:
+        say(f"left out: {reason}")
+    pixels = read_for_measuring(source).pixels[..., 0].size
+    target = _target_size(source, spec, pixels, size_of, bpp, fast)
+    infos = describe_codecs(specs)
+    with (
+        tempfile.TemporaryDirectory(prefix="gdncodec-") as folder,
+        progress_bar("compressing", quiet) as progress,
+    ):
+        shown, failures = show_at_sizes(
+            [(source, target)], specs, infos, Path(folder), progress=progress
+        )
+    report = Report(
+        title=f"{source.name} at about {target:,} bytes",
+        summary=f"The size nearest to {target:,} bytes ({8 * target / pixels:.3f} bits per pixel) "
+        "that each codec makes.",
+        tables=[_size_table(shown)],
+        shown=shown,
+        originals={source.name: source},
+        notes=[(info.label, info.description) for info in infos],
+        image_budget=400_000_000,
+    )
+    write_report(output, report, overwrite=overwrite)
+    raise_failures(failures, str(output))
+    return shown
+
+
+def _target_size(
+    source: Path,
+    spec: CodecSpec,
+    pixels: int,
+    size_of: str | None,
+    bpp: float | None,
+    fast: bool,
+) -> int:
+    if size_of and bpp:
+        msg = "give the size of a codec or bits per pixel, not both"
+        raise ValueError(msg)
+    if bpp is not None:
+        if not bpp > 0:
+            msg = f"bits per pixel must be positive, got {bpp}"
+            raise ValueError(msg)
+        return max(1, round(bpp * pixels / 8))
+    name, _, quality = (size_of or "model").partition(":")
+    wanted = spec if name in ("model", spec.name) else CodecSpec("anchor", name, (name,), fast=fast)
+    codec = opened(wanted)
+    middle = 50.0 if codec.step else codec.qualities[len(codec.qualities) // 2]
+    try:
+        chosen = float(quality) if quality else middle
+    except ValueError as error:
+        msg = f"expected CODEC:QUALITY, such as jpeg:50, got {size_of!r}"
+        raise ValueError(msg) from error
+    low, high = codec.quality_range
+    if not low <= chosen <= high:
+        msg = f"the quality of {codec.label} goes from {low:g} to {high:g}, got {chosen:g}"
+        raise ValueError(msg)
+    return len(codec.encode(read_for_measuring(source), chosen))
+
+
+def _size_table(shown: Sequence[Shown]) -> Table:
+    formats = ("{:g}", "{:,}", "{:.4f}", "{:.2f}", "{:.2f}")
+    rows = [
+        (s.codec, *map(str.format, formats, (s.quality, s.size, s.bpp, s.psnr, s.ms_ssim_db)))
+        for s in shown
+    ]
+    columns = ("codec", "quality", "bytes", "bpp", "PSNR, dB", "MS-SSIM, dB")
+    return Table("At equal size", columns, rows)

@@ -1,0 +1,214 @@
+"""What ``gdncodec eval`` does."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from gdncodec.errors import GdnCodecError, ImageError
+from gdncodec.evaluation.anchors import ANCHORS, find_anchor
+from gdncodec.evaluation.codecs import CodecSpec, model_spec, models_of_norms
+from gdncodec.evaluation.curves import read_curve
+from gdncodec.evaluation.measurements import Failure, MeasurementStore
+from gdncodec.evaluation.metrics import lpips_missing
+from gdncodec.evaluation.pictures import find_pictures
+from gdncodec.evaluation.run import Evaluation, evaluate
+from gdncodec.evaluation.summary import Summary, summarise, write_files
+from gdncodec.evaluation.visuals import Shown, show_at_sizes
+
+__all__ = [
+    "EvaluationRequest",
+    "check_installed",
+    "installed_anchors",
+    "progress_bar",
+    "raise_failures",
+    "run_evaluation",
+]
+
+_ABOUT_PUBLISHED = (
+    "They are means over the pictures that their authors measured: compare with them only on "
+    "those. They have no intervals, and their times are those of other machines."
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What to evaluate.
+
+    Args:
+        pictures: files and folders; see :func:`gdncodec.evaluation.pictures.find_pictures`.
+        out: folder for everything that is written. A run that was interrupted goes on from there.
+        models: as :func:`gdncodec.evaluation.codecs.model_spec` reads them; empty takes the default
+            model.
+        norms: measure the installed models with these norms too, ``all`` for every model.
+        anchors: names of classical codecs.
+        published: result files in CompressAI's form.
+        qualities: for models of variable rate; empty takes 0, 10, ... 100.
+        reference: name of the curve that all are compared with; None takes the first published one,
+            else the first anchor.
+        shown_bpp: sizes in bits per pixel at which the report shows the pictures; empty for none.
+        lpips: measure LPIPS too.
+        fast: the anchors' faster settings.
+        jobs: processes.
+        device: torch device of the models; None takes the CPU.
+        resume: keep earlier measurements of the folder.
+        quiet: show no progress.
+    """
+
+    pictures: Sequence[Path]
+    out: Path
+    models: Sequence[str] = ()
+    norms: Sequence[str] = ()
+    anchors: Sequence[str] = tuple(ANCHORS)
+    published: Sequence[Path] = ()
+    qualities: Sequence[float] = ()
+    reference: str | None = None
+    shown_bpp: Sequence[float] = (0.25, 0.75)
+    lpips: bool = False
+    fast: bool = False
+    jobs: int = 1
+    device: str | None = None
+    resume: bool = True
+    quiet: bool = False
+
+
+def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
+    """Measure, compare, and write every file; see ``docs/evaluation.md`` for what they are.
+
+    Args:
+        request: what to do.
+        say: gets what the user should know, a line each.
+
+    Raises:
+        ImageError: a picture or a point could not be measured; what could be is written first.
+        GdnCodecError: a model or a result file is missing or damaged.
+        ValueError: a name is unknown, or given twice.
+    """
+    check_installed("bjontegaard", "matplotlib", "pytorch_msssim", "tqdm")
+    paths = find_pictures(request.pictures)
+    published = [read_curve(path) for path in request.published]
+    models = dict.fromkeys([*request.models, *models_of_norms(request.norms)])
+    specs = [model_spec(text, device=request.device) for text in models or [""]]
+    anchors, missing = installed_anchors(request.anchors, request.fast)
+    specs += anchors
+    for reason in missing:
+        say(f"left out: {reason}")
+    no_lpips = lpips_missing() if request.lpips else None
+    if no_lpips:
+        say(f"LPIPS is left out: {no_lpips}")
+    request.out.mkdir(parents=True, exist_ok=True)
+    store = MeasurementStore(request.out / "measurements.jsonl", resume=request.resume)
+    with progress_bar("measuring", request.quiet) as progress:
+        evaluation = evaluate(
+            paths,
+            specs,
+            store,
+            qualities=request.qualities,
+            lpips=request.lpips and not no_lpips,
+            jobs=request.jobs,
+            progress=progress,
+        )
+    shown, failures = _shown(request, paths, specs, evaluation)
+    evaluation.failures.extend(failures)
+    notes = [("Left out", reason) for reason in missing]
+    notes.append(("Time", _about_time(request.jobs)))
+    if published:
+        notes.append(("Published curves", _ABOUT_PUBLISHED))
+    summary = summarise(evaluation, published, reference=request.reference, notes=notes)
+    originals = {path.name: path for path in paths}
+    write_files(request.out, evaluation, summary, shown=shown, originals=originals)
+    raise_failures(evaluation.failures, str(request.out))
+    return summary
+
+
+def check_installed(*modules: str) -> None:
+    """Say before hours of work, and not after them, that a package is missing.
+
+    Raises:
+        GdnCodecError: one of the modules cannot be imported.
+    """
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        msg = f"{', '.join(missing)} not installed: pip install 'gdncodec[eval]'"
+        raise GdnCodecError(msg)
+
+
+def installed_anchors(names: Sequence[str], fast: bool) -> tuple[list[CodecSpec], list[str]]:
+    """Return the anchors that are installed, and why the others are not.
+
+    Raises:
+        ValueError: there is no anchor of a name.
+    """
+    reasons = {name: _missing(name) for name in dict.fromkeys(names)}
+    specs = [CodecSpec("anchor", n, (n,), fast=fast) for n, why in reasons.items() if why is None]
+    return specs, [why for why in reasons.values() if why is not None]
+
+
+def _missing(name: str) -> str | None:
+    try:
+        find_anchor(name)
+    except GdnCodecError as error:
+        return str(error)
+    return None
+
+
+def _shown(
+    request: EvaluationRequest,
+    paths: Sequence[Path],
+    specs: Sequence[CodecSpec],
+    evaluation: Evaluation,
+) -> tuple[list[Shown], list[Failure]]:
+    areas = {m.picture: m.width * m.height for m in evaluation.measurements}
+    targets = [
+        (path, max(1, round(bpp * areas[path.name] / 8)))
+        for path in paths
+        if path.name in areas
+        for bpp in request.shown_bpp
+    ]
+    with progress_bar("pictures for the report", request.quiet) as progress:
+        return show_at_sizes(
+            targets,
+            specs,
+            evaluation.codecs,
+            request.out / "shown",
+            measurements=evaluation.measurements,
+            jobs=request.jobs,
+            progress=progress,
+        )
+
+
+def _about_time(jobs: int) -> str:
+    how = "one process at a time" if jobs == 1 else f"{jobs} processes at once, so not comparable"
+    return (
+        f"From pixels to bytes and back, in memory, after a warm-up; {how}. JPEG's encoding time "
+        "includes the search for the better subsampling."
+    )
+
+
+def raise_failures(failures: Sequence[Failure], written: str) -> None:
+    """Raise an error that names every failure, if there is one.
+
+    Raises:
+        ImageError: something could not be measured.
+    """
+    if failures:
+        lines = "".join(f"\n  {failure}" for failure in failures)
+        msg = f"{len(failures)} could not be measured; the rest is in {written}:{lines}"
+        raise ImageError(msg)
+
+
+@contextmanager
+def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that draws a bar on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(desc=label, disable=True if quiet else None, unit="file") as bar:
+
+        def update(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield update

@@ -1,0 +1,244 @@
+"""From measurements to curves, comparisons and files."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gdncodec.evaluation.curves import Curve, write_curve
+from gdncodec.evaluation.deltas import Comparison, compare_curves
+from gdncodec.evaluation.measurements import mean_curve
+from gdncodec.evaluation.plots import write_plots
+from gdncodec.evaluation.report import Report, Table, write_report
+from gdncodec.evaluation.run import Evaluation
+from gdncodec.evaluation.tables import (
+    HEADINGS,
+    comparison_cells,
+    markdown_table,
+    number,
+    points_table,
+    write_csv,
+)
+from gdncodec.evaluation.visuals import Shown
+
+__all__ = ["Summary", "summarise", "write_files"]
+
+_EXPLANATIONS = (
+    (
+        "Rate",
+        "Bytes of the whole file, header and all, over the pixels of the picture. The estimate is "
+        "what the entropy model says of the latents alone.",
+    ),
+    (
+        "Quality",
+        "On 8-bit RGB, the mean over pictures of the metric of each; MS-SSIM in dB is that of the "
+        "mean value. PSNR 6:1:1 weights the PSNRs of Y, Cb and Cr of BT.709.",
+    ),
+    (
+        "BD-rate",
+        "Mean difference in bits at equal PSNR-RGB over the common range, of the mean curves; "
+        "negative is a saving. Pchip interpolation unless Akima is named. The interval is the 95 % "
+        "bootstrap over pictures. Low rate to high rate are quarters of the common range of "
+        "log rate. No number is given where two codecs have no common range.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an evaluation says.
+
+    Args:
+        curves: models first, then anchors, then published curves.
+        models: names of the models' curves.
+        norms: normalisation layer of each model, by name.
+        reference: name of the curve that every other is compared with too.
+        comparisons: by PSNR-RGB and by MS-SSIM, for every model against every other curve, and for
+            every other curve against the reference.
+        notes: what the reader must know.
+    """
+
+    curves: list[Curve]
+    models: list[str]
+    norms: dict[str, str | None]
+    reference: str
+    comparisons: list[tuple[Comparison, Comparison]]
+    notes: list[tuple[str, str]]
+
+    def lines(self) -> list[str]:
+        """Return the BD-rate of every model against every other codec, a line each."""
+        return [
+            f"{found.test} against {found.anchor}: BD-rate {number(found.bd_rate)}"
+            for found, _ in self.comparisons
+            if found.test in self.models
+        ]
+
+
+def summarise(
+    evaluation: Evaluation,
+    published: Sequence[Curve] = (),
+    *,
+    reference: str | None = None,
+    resamples: int = 1000,
+    notes: Sequence[tuple[str, str]] = (),
+) -> Summary:
+    """Average over pictures and compare.
+
+    Args:
+        evaluation: what was measured.
+        published: curves of others, on the same pictures.
+        reference: name of a curve; None takes the first published one, else the first anchor.
+        resamples: see :func:`gdncodec.evaluation.curves.compare_curves`.
+        notes: terms and explanations to add.
+
+    Raises:
+        ValueError: there is no curve of that name.
+    """
+    infos = sorted(evaluation.codecs, key=lambda info: not info.learned)
+    curves = []
+    for info in infos:
+        curve = mean_curve(info, evaluation.measurements, evaluation.pictures)
+        curves += [curve] if curve else []
+    taken = {curve.name for curve in curves}
+    for curve in published:
+        name = curve.name
+        while name in taken:
+            name += " (published)"
+        taken.add(name)
+        curves.append(replace(curve, name=name))
+    models = [info.label for info in infos if info.learned]
+    others = [curve for curve in curves if curve.name not in models]
+    defaults = [*others[len(others) - len(published) :], *others, *curves, None]
+    chosen = _named(curves, reference) if reference else defaults[0]
+    pairs = [
+        (anchor, test)
+        for test in curves
+        for anchor in curves
+        if anchor is not test and (test.name in models or anchor is chosen)
+    ]
+    comparisons = [
+        (
+            compare_curves(anchor, test, resamples=resamples),
+            compare_curves(anchor, test, metric="ms-ssim-db", resamples=0),
+        )
+        for anchor, test in pairs
+    ]
+    norms = {info.label: info.norm for info in infos if info.learned}
+    name = chosen.name if chosen else ""
+    return Summary(curves, models, norms, name, comparisons, [*_EXPLANATIONS, *notes])
+
+
+def write_files(
+    folder: Path,
+    evaluation: Evaluation,
+    summary: Summary,
+    *,
+    shown: Sequence[Shown] = (),
+    originals: dict[str, Path] | None = None,
+) -> None:
+    """Write every file of an evaluation but its store of measurements.
+
+    Args:
+        folder: gets ``measurements.csv``, ``summary.md``, ``bd.json``, ``report.html``,
+            ``curves/NAME.json`` and ``plots/``.
+        evaluation: what was measured.
+        summary: what follows from it.
+        shown: decoded pictures for the report.
+        originals: file of each of those pictures, by its name.
+    """
+    write_csv(folder / "measurements.csv", evaluation.measurements)
+    (folder / "curves").mkdir(exist_ok=True)
+    for curve in summary.curves:
+        if curve.per_picture:
+            write_curve(folder / "curves" / f"{_file_name(curve.name)}.json", curve)
+    (folder / "bd.json").write_text(_bd_json(summary), "utf-8")
+    tables = _tables(summary)
+    heading = _heading(evaluation)
+    (folder / "summary.md").write_text(_markdown(heading, evaluation, summary, tables), "utf-8")
+    if summary.curves:
+        write_plots(folder / "plots", summary.curves, summary.models, summary.reference)
+    failures = [Table("Not measured", ("what", "why"), [_failed(f) for f in evaluation.failures])]
+    report = Report(
+        title=f"Rate and distortion: {', '.join(summary.models) or 'anchors'}",
+        summary=heading,
+        curves=summary.curves,
+        models=summary.models,
+        pictures=evaluation.pictures,
+        tables=[*tables, *(failures if evaluation.failures else [])],
+        shown=shown,
+        originals=originals or {},
+        notes=[*summary.notes, *((c.name, c.description) for c in summary.curves)],
+    )
+    write_report(folder / "report.html", report)
+
+
+def _named(curves: Sequence[Curve], name: str) -> Curve:
+    for curve in curves:
+        if name.casefold().replace(" ", "") == curve.name.casefold().replace(" ", ""):
+            return curve
+    msg = f"no curve named {name!r} to refer to; there are: {', '.join(c.name for c in curves)}"
+    raise ValueError(msg)
+
+
+def _failed(failure: object) -> tuple[str, str]:
+    what, _, why = str(failure).partition(": ")
+    return what, why
+
+
+def _heading(evaluation: Evaluation) -> str:
+    count, measured = len(evaluation.pictures), len(evaluation.measurements)
+    pictures = f"{count} picture{'' if count == 1 else 's'}"
+    return f"{pictures}, {len(evaluation.codecs)} codecs, {measured} files made and decoded."
+
+
+def _tables(summary: Summary) -> list[Table]:
+    cells = [comparison_cells(*pair) for pair in summary.comparisons]
+    of_models = [row for row in cells if row[0] in summary.models]
+    others = [row for row in cells if row[0] not in summary.models]
+    note = "BD-rate: bits more (+) or fewer (-) at equal quality."
+    tables = [Table("Against each codec", HEADINGS, of_models, note)] if of_models else []
+    if others:
+        tables.append(Table(f"The others against {summary.reference}", HEADINGS, others, note))
+    if len(summary.models) > 1:
+        rates = _rates(summary)
+        rows = [
+            [name, summary.norms[name] or "-", *(rates.get((name, m), "0") for m in summary.models)]
+            for name in summary.models
+        ]
+        columns = ["model", "norm", *(f"against {name}" for name in summary.models)]
+        tables.append(Table("Models by norm: BD-rate", columns, rows, note))
+    return tables
+
+
+def _rates(summary: Summary) -> dict[tuple[str, str], str]:
+    return {(c.test, c.anchor): number(c.bd_rate) for c, _ in summary.comparisons}
+
+
+def _markdown(
+    heading: str, evaluation: Evaluation, summary: Summary, tables: Sequence[Table]
+) -> str:
+    parts = ["# Rate and distortion\n", f"{heading}\n"]
+    if evaluation.failures:
+        lines = "".join(f"- {failure}\n" for failure in evaluation.failures)
+        parts.append(f"## Not measured\n\n{lines}")
+    parts += [
+        f"## {table.heading}\n\n{table.note}\n\n{markdown_table(table.columns, table.rows)}"
+        for table in tables
+    ]
+    parts += [
+        f"## {curve.name}\n\n{curve.description}\n\n{points_table(curve)}"
+        for curve in summary.curves
+        if curve.per_picture
+    ]
+    parts.append("## Terms\n\n" + "".join(f"- {k}: {v}\n" for k, v in summary.notes))
+    return "\n".join(parts)
+
+
+def _bd_json(summary: Summary) -> str:
+    records = [c._asdict() for pair in summary.comparisons for c in pair]
+    return json.dumps({"reference": summary.reference, "comparisons": records}, indent=2) + "\n"
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.+-]+", "-", name).strip("-.").lower() or "codec"

@@ -1,0 +1,114 @@
+"""Results as CSV and Markdown."""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from gdncodec.evaluation.curves import Curve
+from gdncodec.evaluation.deltas import Comparison
+from gdncodec.evaluation.measurements import Measurement
+
+__all__ = [
+    "HEADINGS",
+    "comparison_cells",
+    "markdown_table",
+    "number",
+    "points_table",
+    "write_csv",
+]
+
+HEADINGS = (
+    "codec",
+    "against",
+    "BD-rate",
+    "95 % interval",
+    "BD-rate (Akima)",
+    "BD-PSNR",
+    "BD-rate, MS-SSIM",
+    "low rate",
+    "2nd quarter",
+    "3rd quarter",
+    "high rate",
+)
+
+_METRICS = ("psnr-rgb", "psnr-y", "psnr-611", "ms-ssim-rgb", "ms-ssim-db", "lpips")
+
+
+def number(value: float | str | None, form: str = "+.1f", unit: str = " %") -> str:
+    """Return a number with its unit; a reason as it is; a dash for None or NaN."""
+    if isinstance(value, str):
+        return value
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:{form}}{unit}"
+
+
+def comparison_cells(by_psnr: Comparison, by_similarity: Comparison) -> list[str]:
+    """Return the cells of one row under :data:`HEADINGS`.
+
+    Args:
+        by_psnr: by ``psnr-rgb``.
+        by_similarity: of the same two curves by ``ms-ssim-db``.
+    """
+    interval = by_psnr.interval
+    return [
+        by_psnr.test,
+        by_psnr.anchor,
+        number(by_psnr.bd_rate),
+        f"{interval[0]:+.1f} to {interval[1]:+.1f} %" if interval else "-",
+        number(by_psnr.bd_rate_akima),
+        number(by_psnr.bd_psnr, "+.2f", " dB"),
+        number(by_similarity.bd_rate),
+        *map(number, by_psnr.quarters),
+    ]
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown, its first two columns left-aligned and the others right."""
+    lines = [headings, [":--"] * 2 + ["--:"] * (len(headings) - 2), *rows]
+    return "".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines
+    )
+
+
+def points_table(curve: Curve) -> str:
+    """Return the points of a curve as a table in Markdown."""
+    columns = {
+        "quality": ("quality", "g"),
+        "bpp": ("bpp", ".4f"),
+        "bpp-estimate": ("estimated bpp", ".4f"),
+        "psnr-rgb": ("PSNR, dB", ".2f"),
+        "psnr-y": ("PSNR-Y, dB", ".2f"),
+        "psnr-611": ("PSNR 6:1:1, dB", ".2f"),
+        "ms-ssim-rgb": ("MS-SSIM", ".5f"),
+        "ms-ssim-db": ("MS-SSIM, dB", ".2f"),
+        "lpips": ("LPIPS", ".4f"),
+        "encoding_time": ("encoding, s", ".3f"),
+        "decoding_time": ("decoding, s", ".3f"),
+    }
+    present = [key for key in columns if key in curve.results]
+    rows = [
+        [number(curve.results[key][i], columns[key][1], "") for key in present]
+        for i in range(len(curve.results["bpp"]))
+    ]
+    return markdown_table([columns[key][0] for key in present], rows)
+
+
+def write_csv(path: Path, measurements: Iterable[Measurement]) -> None:
+    """Write every measurement as a line, sorted by picture, codec and quality."""
+    rows = sorted(measurements, key=lambda m: (m.picture, m.codec, m.quality))
+    metrics = [name for name in _METRICS if any(name in m.metrics for m in rows)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(
+            ["picture", "width", "height", "codec", "quality", "bytes", "bpp", "bpp_estimate"]
+            + [name.replace("-", "_") for name in metrics]
+            + ["encoding_time", "decoding_time"]
+        )
+        for m in rows:
+            estimate = "" if m.estimated_bits is None else f"{m.estimated_bpp:.6f}"
+            values = [f"{m.metrics[name]:.6f}" if name in m.metrics else "" for name in metrics]
+            what = [m.picture, m.width, m.height, m.codec, f"{m.quality:g}"]
+            times = [f"{m.encoding_time:.5f}", f"{m.decoding_time:.5f}"]
+            writer.writerow([*what, m.size, f"{m.bpp:.6f}", estimate, *values, *times])

@@ -1,0 +1,238 @@
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gdncodec.catalog import ModelEntry
+from gdncodec.errors import GdnCodecError, ImageError, ModelError
+from gdncodec.evaluation import compare
+from gdncodec.evaluation.codecs import models_of_norms
+from gdncodec.evaluation.compare import compare_picture
+from gdncodec.evaluation.session import EvaluationRequest, check_installed, run_evaluation
+
+PUBLISHED = Path(__file__).parent / "golden" / "curves"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory, picture):
+    folder = tmp_path_factory.mktemp("pictures")
+    Image.fromarray(picture[:64, :80]).save(folder / "one.png")
+    Image.fromarray(picture[-50:, -70:]).save(folder / "two.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, pictures, tiny_model):
+    """A folder with an evaluation, and what was said."""
+    said = []
+    out = tmp_path_factory.mktemp("out")
+    request = EvaluationRequest(
+        [pictures],
+        out,
+        models=[f"tiny={tiny_model}", f"again={tiny_model}"],
+        anchors=["jpeg", "webp"],
+        published=[PUBLISHED / "webp.json"],
+        qualities=[10, 60],
+        shown_bpp=[1.0],
+        quiet=True,
+    )
+    run_evaluation(request, said.append)
+    return out, said
+
+
+def test_every_promised_file_is_there(finished):
+    out, said = finished
+    plots = ["rd-psnr", "rd-ms-ssim", "savings", "pictures", "time"]
+    expected = {
+        "measurements.jsonl",
+        "measurements.csv",
+        "summary.md",
+        "bd.json",
+        "report.html",
+        *(f"curves/{name}.json" for name in ("tiny", "again", "jpeg", "webp")),
+        *(f"plots/{name}.{kind}" for name in plots for kind in ("png", "svg")),
+    }
+    found = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    assert expected == {name for name in found if not name.startswith("shown/")}
+    assert said == []
+
+
+def test_curves_are_sorted_by_rate_and_hold_what_compressai_wants(finished):
+    data = json.loads((finished[0] / "curves" / "jpeg.json").read_text())
+    assert data["name"] == "JPEG"
+    results = data["results"]
+    assert {"psnr-rgb", "ms-ssim-rgb", "bpp", "encoding_time", "decoding_time"} <= results.keys()
+    assert results["bpp"] == sorted(results["bpp"])
+
+
+def test_csv_and_curves_agree(finished):
+    with (finished[0] / "measurements.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["codec"] == "tiny"]
+    assert len(rows) == 4
+    mean = np.mean([float(row["bpp"]) for row in rows if row["quality"] == "10"])
+    curve = json.loads((finished[0] / "curves" / "tiny.json").read_text())["results"]
+    assert curve["bpp"][curve["quality"].index(10)] == pytest.approx(mean, abs=1e-5)
+    for row in rows:
+        assert float(row["bpp"]) == pytest.approx(
+            8 * int(row["bytes"]) / (int(row["width"]) * int(row["height"])), abs=1e-6
+        )
+        assert float(row["bpp_estimate"]) < float(row["bpp"])
+
+
+def test_the_summary_has_a_table_of_models_by_norm(finished):
+    text = (finished[0] / "summary.md").read_text()
+    assert "## Models by norm: BD-rate" in text
+    assert "| tiny | gdn1 | 0 |" in text
+    assert "## The others against WebP (published)" in text
+
+
+def test_nothing_tells_where_it_was_made(finished, pictures):
+    for path in finished[0].rglob("*"):
+        if path.suffix in {".json", ".md", ".csv", ".html", ".svg", ".jsonl"}:
+            text = path.read_text()
+            assert str(pictures) not in text
+            assert str(finished[0]) not in text
+
+
+def test_the_same_numbers_give_the_same_plot(finished, pictures, tiny_model):
+    out = finished[0]
+    before = (out / "plots" / "rd-psnr.svg").read_bytes()
+    request = EvaluationRequest(
+        [pictures],
+        out,
+        models=[f"tiny={tiny_model}", f"again={tiny_model}"],
+        anchors=["jpeg", "webp"],
+        published=[PUBLISHED / "webp.json"],
+        qualities=[10, 60],
+        shown_bpp=[1.0],
+        quiet=True,
+    )
+    run_evaluation(request, print)
+    assert (out / "plots" / "rd-psnr.svg").read_bytes() == before
+
+
+def test_failures_come_after_everything_is_written(tmp_path, pictures, tiny_model):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    request = EvaluationRequest(
+        [bad, pictures / "one.png"],
+        tmp_path / "out",
+        models=[str(tiny_model)],
+        anchors=["jpeg"],
+        qualities=[50],
+        shown_bpp=[],
+        quiet=True,
+    )
+    with pytest.raises(
+        ImageError, match=r"1 could not be measured; the rest is in .*\n  bad\.png: "
+    ):
+        run_evaluation(request, print)
+    assert "bad.png" in (tmp_path / "out" / "summary.md").read_text()
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_only_unreadable_pictures_still_end_with_their_names(tmp_path, tiny_model):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    request = EvaluationRequest([bad], tmp_path / "out", models=[str(tiny_model)], quiet=True)
+    with pytest.raises(ImageError, match=r"bad\.png: not a picture"):
+        run_evaluation(request, print)
+
+
+def test_an_anchor_that_is_missing_is_said_and_written(tmp_path, pictures, tiny_model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    said = []
+    request = EvaluationRequest(
+        [pictures / "one.png"],
+        tmp_path,
+        models=[str(tiny_model)],
+        anchors=["heic"],
+        qualities=[50],
+        shown_bpp=[],
+        quiet=True,
+    )
+    run_evaluation(request, said.append)
+    assert said == ["left out: HEIC: not installed (pip install pillow-heif)"]
+    assert said[0].removeprefix("left out: ") in (tmp_path / "report.html").read_text()
+    assert said[0].removeprefix("left out: ") in (tmp_path / "summary.md").read_text()
+
+
+def test_an_unknown_reference_lists_the_curves(tmp_path, pictures, tiny_model):
+    request = EvaluationRequest(
+        [pictures / "one.png"],
+        tmp_path,
+        models=[str(tiny_model)],
+        anchors=["jpeg"],
+        qualities=[50],
+        reference="vtm",
+        shown_bpp=[],
+        quiet=True,
+    )
+    with pytest.raises(ValueError, match="no curve named 'vtm' to refer to; there are: tiny, JPEG"):
+        run_evaluation(request, print)
+
+
+def test_a_picture_is_compared_at_equal_bytes(tmp_path, pictures, tiny_model):
+    page = tmp_path / "page.html"
+    options = {"model": f"tiny={tiny_model}", "anchors": ["jpeg", "webp"], "quiet": True}
+    shown = compare_picture(pictures / "one.png", page, bpp=2.0, **options)
+    assert [s.codec for s in shown] == ["tiny", "JPEG", "WebP"]
+    target = 2 * 64 * 80 / 8
+    assert [s.size for s in shown[1:]] == pytest.approx([target] * 2, rel=0.15)
+    assert "one.png at about 1,280 bytes" in page.read_text()
+    with pytest.raises(FileExistsError):
+        compare_picture(pictures / "one.png", page, bpp=2.0, **options)
+
+
+def test_the_size_of_a_codec_sets_the_size_of_all(tmp_path, pictures, tiny_model):
+    options = {"model": f"tiny={tiny_model}", "anchors": ["jpeg", "webp"], "quiet": True}
+    shown = compare_picture(pictures / "one.png", tmp_path / "a.html", size_of="webp:70", **options)
+    assert shown[2].size == shown[2].target
+    shown = compare_picture(pictures / "one.png", tmp_path / "b.html", **options)
+    assert shown[0].size == shown[0].target
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ({"size_of": "jpeg:fine"}, "such as jpeg:50"),
+        ({"size_of": "jpeg:101"}, "goes from 0 to 100"),
+        ({"size_of": "gif:5"}, "no anchor named 'gif'"),
+        ({"size_of": "jpeg:5", "bpp": 1.0}, "not both"),
+        ({"bpp": -1.0}, "must be positive"),
+    ],
+)
+def test_sizes_that_make_no_sense_are_refused(tmp_path, pictures, tiny_model, size, message):
+    with pytest.raises((ValueError, GdnCodecError), match=message):
+        compare_picture(
+            pictures / "one.png",
+            tmp_path / "a.html",
+            model=f"tiny={tiny_model}",
+            anchors=["jpeg"],
+            quiet=True,
+            **size,
+        )
+
+
+def test_the_default_anchors_of_compare_are_known():
+    from gdncodec.evaluation.anchors import ANCHORS
+
+    assert set(compare.COMPARED) <= ANCHORS.keys()
+
+
+def test_a_norm_stands_for_its_installed_models(tmp_path, tiny_model, monkeypatch):
+    monkeypatch.setattr("gdncodec.evaluation.codecs.list_models", lambda: [ModelEntry(tiny_model)])
+    assert models_of_norms(["gdn1"]) == models_of_norms(["all"]) == ["tiny"]
+    with pytest.raises(
+        ModelError, match="no installed model has the norm 'batch'; there are: gdn1"
+    ):
+        models_of_norms(["batch"])
+
+
+def test_a_missing_package_is_named_before_the_work():
+    with pytest.raises(GdnCodecError, match=r"no_such_package not installed: pip install"):
+        check_installed("numpy", "no_such_package")
