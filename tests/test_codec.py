@@ -279,3 +279,12 @@ def test_a_model_of_a_norm_that_is_not_registered_says_so(tmp_path, tiny_model):
     save_model(tmp_path / "a.safetensors", dataclasses.replace(model, config=config), {})
     with pytest.raises(ModelError, match="unknown norm 'mine'"):
         Codec(tmp_path / "a.safetensors")
+
+
+def test_using_the_codec_leaves_the_random_numbers_of_torch_alone(tiny_model, picture):
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    codec = Codec(tiny_model)
+    codec.decompress(codec.compress(Picture(picture)))
+    assert torch.equal(torch.rand(3), expected)

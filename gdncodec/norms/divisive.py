@@ -5,12 +5,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 __all__ = ["Form", "divide", "divide_"]
 
 # Elements that the inference works on at a time: few enough to stay in the cache, many enough
 # that the threads have something to share.
 _BLOCK = 1 << 21
+
+# Elements of a map up to which one convolution beats blocks of matrix products.
+_SMALL = 1 << 22
 
 
 class Form(NamedTuple):
@@ -80,11 +84,24 @@ def _as_rows(x: Tensor) -> Tensor | None:
     return last.reshape(-1, x.shape[1]) if last.is_contiguous() else None
 
 
+def _is_small(x: Tensor) -> bool:
+    """Return whether the product takes the time, which on a processor is then a convolution's."""
+    return x.ndim == 4 and x.device.type == "cpu" and 0 < x.numel() <= _SMALL
+
+
+def _convolved(m: Tensor, beta: Tensor, gamma: Tensor) -> Tensor:
+    """Return ``beta + gamma m`` of maps (N, C, H, W)."""
+    return functional.conv2d(m, gamma[:, :, None, None], beta)
+
+
 def divide(x: Tensor, beta: Tensor, gamma: Tensor, form: Form) -> Tensor:
     """Normalise ``x`` (N, C, *S) by ``beta`` (C,) and ``gamma`` (C, C) [out, in], all of one type.
 
     The result has the memory format of ``x``. It can be differentiated once.
     """
+    if form.inverse and not form.squared and _is_small(x):
+        # Here autograd keeps no more than _Divide does.
+        return x * _convolved(form.magnitude(x), beta, gamma)
     rows = _as_rows(x)
     if rows is None:
         planes: Tensor = _Divide.apply(x.reshape(*x.shape[:2], -1), beta, gamma, form)
@@ -95,6 +112,8 @@ def divide(x: Tensor, beta: Tensor, gamma: Tensor, form: Form) -> Tensor:
 
 def divide_(x: Tensor, beta: Tensor, gamma: Tensor, form: Form) -> Tensor:
     """Do as :func:`divide` without gradients, in the place of ``x`` where its layout allows it."""
+    if _is_small(x):
+        return x.mul_(form.multiplier_(_convolved(form.magnitude(x), beta, gamma)))
     rows = _as_rows(x)
     size = max(1, _BLOCK // x.shape[1]) if x.device.type == "cpu" else x.numel() + 1
     if rows is None:
@@ -103,12 +122,12 @@ def divide_(x: Tensor, beta: Tensor, gamma: Tensor, form: Form) -> Tensor:
     else:
         planes, blocks = x, list(rows.split(size))
     m: Tensor | None = None
-    n: Tensor | None = None
+    s: Tensor | None = None
     for block in blocks:
         if m is not None and m.shape != block.shape:
-            m = n = None
+            m = s = None
         # The memory of one block serves the next: fresh memory costs more than the arithmetic.
         m = form.magnitude(block, out=m)
-        n = form.multiplier_(_pool(m, beta, gamma, out=n))
-        block.mul_(n)
+        s = form.multiplier_(_pool(m, beta, gamma, out=s))
+        block.mul_(s)
     return planes.view(x.shape)

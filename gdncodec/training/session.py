@@ -64,8 +64,7 @@ def run_session(
     path = out / "model.safetensors"
     if path.exists():
         raise FileExistsError(path)
-    with torch.device("meta"):
-        CodecModel(config)  # refuses an unknown norm before any picture is read
+    CodecModel(config)  # refuses an unknown norm before any picture is read
 
     files = find_pictures(data)
     held_out = find_pictures([val]) if val else files[::_HELD_OUT] if len(files) > 1 else []
