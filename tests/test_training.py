@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,3 +198,16 @@ def test_a_batch_too_small_for_the_norm_is_refused(tmp_path, picture):
     config = dataclasses.replace(CONFIG, norm="selfnorm", synthesis_norm="selfnorm")
     with pytest.raises(ValueError, match="selfnorm needs a batch of at least 2"):
         train(config, TrainingOptions(steps=1, batch=1, crop=32), [picture], [], tmp_path)
+
+
+def test_the_embedded_models_training_can_be_continued(tmp_path, picture):
+    path = Path(__file__).parents[1] / "models" / "training" / "photo.before-decay.safetensors"
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.config.latent_channels == 192
+    options = TrainingOptions(steps=1, batch=1, crop=32, warmup=1)
+    train(
+        CONFIG, options, [picture], [], tmp_path, resume=path, report=lambda _: None
+    )  # fmt: skip
+    again = load_checkpoint(tmp_path / "last.safetensors")
+    assert again.config == checkpoint.config
+    assert again.step == checkpoint.step + 1

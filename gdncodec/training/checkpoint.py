@@ -56,4 +56,5 @@ def load_checkpoint(path: Path) -> Checkpoint:
     for key, value in tensors.items():
         part, name = key.split(".", 1)
         parts[part][name] = value
-    return Checkpoint(config, step, parts["weights"], parts["average"])
+    # To be kept small a checkpoint may leave the average out; it then begins at the weights.
+    return Checkpoint(config, step, parts["weights"], parts["average"] or parts["weights"])
