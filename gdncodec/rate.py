@@ -133,8 +133,12 @@ def _next_step(seen: dict[int, float], target: Target) -> int | None:
     if above - below <= 1:
         return None
     if below >= 0 and above <= _LAST:
+        rise = seen[above] - seen[below]
         step = _interpolated(seen, aim)
-        if not below < step < above or len(seen) in (5, 6):  # interpolation creeps
+        if math.isfinite(rise) and (len(seen) > 5 or not target.is_size):
+            # The chord: a curve through three points is bent by kinks beside the aim.
+            step = below + (above - below) * (aim - seen[below]) / rise
+        elif not below < step < above or len(seen) == 5:  # interpolation creeps
             step = (below + above) / 2
     elif len(seen) > 2:
         step = 0 if below < 0 else _LAST

@@ -33,7 +33,7 @@ class TorchEngine:
         try:
             self._device = torch.device(device or "cpu")
             torch.zeros(1, device=self._device).cpu()
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
+        except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             msg = f"device {device!r} cannot be used: {reason}"
             raise ValueError(msg) from error
