@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,8 +36,9 @@ from gdncodec.errors import FormatError, ImageError, ModelError
 from gdncodec.image import Picture, as_image, from_pil, info_of, pillow_mode
 from gdncodec.norms import norm_info
 from gdncodec.rate import Target, search
+from gdncodec.refine import ROUNDS, Edges, refine
 from gdncodec.tiled import MAX_WHOLE_PIXELS, Progress, TiledTransforms
-from gdncodec.tiling import Rectangle, Region, latent_shape, slices
+from gdncodec.tiling import Rectangle, Region, in_pixels, latent_shape, slices
 from gdncodec.weights import load_model
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ __all__ = [
 ]
 
 DEFAULT_QUALITY = 50.0
+
+DEFAULT_EFFORT = 0
+"""Of 0 to 9; see :mod:`gdncodec.refine`."""
 
 MAX_PIXELS = 1 << 28
 """Largest picture that is decoded unless the caller raises it: 268 megapixels."""
@@ -121,6 +125,8 @@ class Codec:
         *,
         target: Target | None = None,
         progress: Progress | None = None,
+        on_trial: Callable[[int], None] | None = None,
+        effort: int | None = None,
     ) -> bytes:
         """Return the bytes of a ``.gdn`` file.
 
@@ -130,6 +136,9 @@ class Codec:
                 model of one rate.
             target: look for the quality that meets it, instead of taking one.
             progress: called with the number of tiles analysed and of all tiles.
+            on_trial: called with the number of each trial, from 1, that looks for a quality.
+            effort: 0 to 9, how long to look for better symbols, see :mod:`gdncodec.refine`; None
+                takes DEFAULT_EFFORT, or 0 with a model for which only that is possible.
 
         Raises:
             ImageError: the picture is too large for a model that measures all of a picture.
@@ -137,6 +146,7 @@ class Codec:
                 meets the target.
         """
         quality = self._checked_quality(quality, target)
+        rounds = self._rounds(effort)
         height, width, _ = picture.pixels.shape
         if not self._transforms.accepts(height, width):
             msg = (
@@ -151,8 +161,10 @@ class Codec:
             extra[ChunkType.ALPHA] = pack_alpha(picture.alpha)
         if target is not None:
             kind = np.float32 if height * width <= _MAX_EXACT_PIXELS else np.float16
-            return self._aimed(target, picture, [y.astype(kind) for y in latents], extra)
-        return self._packed(self._header(picture, quality), latents, extra)
+            kept: list[NDArray[np.floating[Any]]] = [y.astype(kind) for y in latents]
+            return self._aimed(target, picture, kept, extra, rounds, on_trial)
+        symbols = (self._quantised(picture, n, y, quality, rounds) for n, y in enumerate(latents))
+        return self._packed(self._header(picture, quality), symbols, extra)
 
     def decompress(
         self,
@@ -243,12 +255,11 @@ class Codec:
     def _packed(
         self,
         header: Header,
-        latents: "Iterable[NDArray[np.floating[Any]]]",
+        symbols: "Iterable[NDArray[np.int32]]",
         extra: dict[ChunkType, bytes],
     ) -> bytes:
-        """Code the slices of a latent at the header's quality, and return the file."""
-        quality = header.quality
-        coded = [self._encoded(self._rounded(y, quality), quality) for y in latents]
+        """Code the slices of symbols, and return the file."""
+        coded = [self._encoded(part, header.quality) for part in symbols]
         return pack(header, {ChunkType.LATENTS: join_slices(coded), **extra})
 
     def _aimed(
@@ -257,37 +268,49 @@ class Codec:
         picture: Picture,
         latents: "list[NDArray[np.floating[Any]]]",
         extra: dict[ChunkType, bytes],
+        rounds: int,
+        on_trial: Callable[[int], None] | None,
     ) -> bytes:
         """Return the file at the quality that meets the target."""
         files: dict[float, bytes] = {}
+        trials = count(1)
+        numbers = range(len(latents))
         bits_per_byte = 8 / picture.pixels[..., 0].size
 
+        @lru_cache(len(latents) if rounds else 0)
+        def symbols(n: int, quality: float) -> "NDArray[np.int32]":
+            return self._quantised(picture, n, latents[n], quality, rounds)
+
+        def packed(quality: float) -> bytes:
+            parts = (symbols(n, quality) for n in numbers)
+            return self._packed(self._header(picture, quality), parts, extra)
+
         def measure(quality: float) -> float:
-            header = self._header(picture, quality)
+            if on_trial:
+                on_trial(next(trials))
             if not target.is_size:
-                return self._fidelity(target, picture, latents, header)
-            files[quality] = self._packed(header, latents, extra)
+                return self._fidelity(target, picture, lambda n: symbols(n, quality), quality)
+            files[quality] = packed(quality)
             return len(files[quality]) * (1 if target.unit == "bytes" else bits_per_byte)
 
         quality = search(measure, target)
-        return files.get(quality) or self._packed(self._header(picture, quality), latents, extra)
+        return files.get(quality) or packed(quality)
 
     def _fidelity(
         self,
         target: Target,
         picture: Picture,
-        latents: "list[NDArray[np.floating[Any]]]",
-        header: Header,
+        symbols_of: "Callable[[int], NDArray[np.int32]]",
+        quality: float,
     ) -> float:
-        """Return the PSNR or MS-SSIM that a picture would have at the header's quality."""
+        """Return the PSNR or MS-SSIM that a picture would have with these symbols."""
         total, samples = 0.0, 0
+        header = self._header(picture, quality)
         side = MAX_WHOLE_PIXELS if self._transforms.whole_synthesis else _MEASURED_SIDE
         for region in _regions(header.height, header.width, side):
             original = picture.pixels[region.rectangle]
             decoded = np.empty_like(original)
-            for where, part in self._parts(
-                header, lambda n: self._rounded(latents[n], header.quality), region
-            ):
+            for where, part in self._parts(header, symbols_of, region):
                 decoded[where] = part
             samples += original.size
             if target.measure is None:
@@ -300,11 +323,58 @@ class Codec:
             return mean
         return 10 * math.log10(np.iinfo(picture.pixels.dtype).max ** 2 / mean) if mean else math.inf
 
+    def _rounds(self, effort: int | None) -> int:
+        """Return how often symbols are moved."""
+        possible = self._model.config.metric == "mse" and not self._transforms.whole_synthesis
+        if effort is None:
+            return ROUNDS[DEFAULT_EFFORT] if possible else 0
+        if effort not in range(len(ROUNDS)):
+            msg = f"effort must be from 0 to {len(ROUNDS) - 1}, got {effort}"
+            raise ValueError(msg)
+        if effort and not possible:
+            msg = (
+                f"model {self.entry.name} allows effort 0 only: more needs one that is trained on "
+                "mse and whose synthesis is local"
+            )
+            raise ValueError(msg)
+        return ROUNDS[effort]
+
+    def _quantised(
+        self,
+        picture: Picture,
+        number: int,
+        y: "NDArray[np.floating[Any]]",
+        quality: float,
+        rounds: int,
+    ) -> "NDArray[np.int32]":
+        """Return the symbols of the slice of that number, whose latent is y."""
+        symbols = self._rounded(y, quality)
+        if not rounds:
+            return symbols
+        shape = latent_shape(*picture.pixels.shape[:2])
+        rows, columns = slices(*shape)[number]
+        edges = Edges(
+            rows.start == 0, rows.stop == shape[0], columns.start == 0, columns.stop == shape[1]
+        )
+        return refine(
+            symbols,
+            picture.pixels[in_pixels((rows, columns))],
+            self._model.inverse_gain(quality),
+            self._model.centre,
+            self._engine,
+            lambda k: self._model.slice_prices(k, quality),
+            weight=self._model.config.lambda_at(quality) * 255**2 / 3,
+            rounds=rounds,
+            edges=edges,
+        )
+
     def _rounded(self, y: "NDArray[np.floating[Any]]", quality: float) -> "NDArray[np.int32]":
-        rounded = np.rint(y * self._model.gain(quality)[:, None, None])
+        centred = y - self._model.centre[:, None, None]
+        rounded = np.rint(centred * self._model.gain(quality)[:, None, None])
         if not np.abs(rounded).max() <= MAX_SYMBOL:  # also catches NaN
             msg = "the model gives latents that are no usable numbers"
             raise ModelError(msg)
+        rounded[self._model.silent(quality)] = 0
         return rounded.astype(np.int32)
 
     def _checked_quality(self, quality: float | None, target: Target | None) -> float:
@@ -377,9 +447,10 @@ class Codec:
     ) -> "Iterator[tuple[Rectangle, NDArray[Any]]]":
         """Yield parts of a region, (h, w, 3) or for grey (h, w, 1), of the header's kind."""
         inverse_gain = self._model.inverse_gain(header.quality)[:, None, None]
+        centre = self._model.centre[:, None, None]
         for where, part in self._transforms.pixels(
             (header.height, header.width),
-            lambda n: symbols_of(n) * inverse_gain,
+            lambda n: symbols_of(n) * inverse_gain + centre,
             region,
             depth=max(header.depth, 8),
             progress=progress,

@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_SYMBOL",
+    "MAX_TABLES",
+    "REACH",
     "TOTAL_FREQUENCY",
     "Tables",
+    "code_lengths",
     "decode_symbols",
     "encode_symbols",
     "information",
@@ -46,6 +49,12 @@ TOTAL_FREQUENCY = 1 << 24
 MAX_SYMBOL = 1 << 22
 """Largest magnitude of a symbol."""
 
+MAX_TABLES = 255
+"""Largest number of tables in a bank."""
+
+REACH = 255
+"""Largest magnitude whose price is known; those beyond cost what it costs."""
+
 _LENGTHS = 32
 
 
@@ -55,7 +64,7 @@ class Tables:
 
     Args:
         frequencies: (sum of 2K + 2 over the tables,) integers, the tables one after another.
-        halfwidths: (T,) integers K >= 0, at most 256 tables.
+        halfwidths: (T,) integers K >= 0, at most MAX_TABLES.
 
     Raises:
         ModelError: the numbers are not such tables.
@@ -68,7 +77,7 @@ class Tables:
         sizes = 2 * self.halfwidths.astype(np.int64) + 2
         counts = self.frequencies.astype(np.int64)
         usable = (
-            1 <= sizes.size <= 256
+            1 <= sizes.size <= MAX_TABLES
             and self.halfwidths.min() >= 0
             and sizes.sum() == counts.size
             and counts.min() >= 1
@@ -96,9 +105,30 @@ class Tables:
             stream.model.Categorical((f - 1).astype(np.float64), perfect=False) for f in self.split
         ]
 
+    @cached_property
+    def prices(self) -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
+        """Bits that a symbol one larger, and one smaller, adds: (T, 2 * REACH + 1) each."""
+        lengths = np.stack([code_lengths(f, REACH + 1)[:-1] for f in self.split])
+        steps = np.diff(lengths, axis=1).astype(np.float32)
+        return np.ascontiguousarray(steps[:, 1:]), np.ascontiguousarray(-steps[:, :-1])
+
     def bits(self, table: int) -> "NDArray[np.float64]":
         """Return the cost in bits of each entry of a table, the escape last."""
         return -np.log2(self.split[table] / TOTAL_FREQUENCY)
+
+
+def code_lengths(frequencies: "NDArray[np.int64]", largest: int) -> "NDArray[np.float64]":
+    """Return the bits of the symbols from -largest to largest under a table, then of those beyond.
+
+    Escaped symbols are counted with about what their escape takes.
+    """
+    bits = -np.log2(frequencies / TOTAL_FREQUENCY)
+    half = frequencies.size // 2 - 1
+    reach = np.abs(np.arange(-largest, largest + 2)) - half
+    escape = bits[-1] + 6 + 2 * np.log2(np.maximum(reach, 1))
+    kept = min(half, largest)
+    escape[largest - kept : largest + kept + 1] = bits[half - kept : half + kept + 1]
+    return escape
 
 
 def encode_symbols(

@@ -3,20 +3,28 @@
 import dataclasses
 import json
 import math
-from typing import Any
+from typing import Any, Literal, get_args
 
 from gdncodec.errors import ModelError
 
-__all__ = ["DOWNSAMPLING", "MID_GREY", "QUALITY_LAMBDAS", "ModelConfig"]
+__all__ = ["DOWNSAMPLING", "MID_GREY", "QUALITY_LAMBDAS", "Metric", "ModelConfig"]
+
+Metric = Literal["mse", "ms-ssim"]
 
 DOWNSAMPLING = 16
 """Pixels along one side of a latent position: four stages of stride 2."""
 
 MID_GREY = 0.5
-"""Taken from the pixels before the analysis, so that its zero padding is grey and not black."""
+"""Usual offset of the pixels: the zero padding of the analysis is then grey and not black."""
 
-QUALITY_LAMBDAS = (0.0013, 0.22)
-"""The lambdas that quality 0 and quality 100 stand for in a codec trained on squared error."""
+QUALITY_LAMBDAS: dict[Metric, tuple[float, float]] = {
+    "mse": (0.0013, 0.22),
+    "ms-ssim": (1.74, 268.0),
+}
+"""The lambdas that quality 0 and quality 100 stand for, by what a codec is trained on.
+
+Those of MS-SSIM lie beside the others as in CompressAI's two sets of lambdas.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +38,15 @@ class ModelConfig:
         widths: channels after the first three analysis convolutions.
         synthesis_widths: the same for the synthesis, in the order of the analysis.
         latent_channels: channels M of the latent, 1 to 1024.
-        lambdas: trade-off at quality 0 and at quality 100, for the loss ``bpp + lambda * 255^2 *
-            MSE`` with MSE on [0, 1]; two equal numbers make a codec of one rate.
+        lambdas: trade-off at quality 0 and at quality 100, for the loss ``bpp + lambda *
+            distortion``; two equal numbers make a codec of one rate.
         gain_nodes: number of qualities, evenly spaced, at which gains are learned.
         folded: norms that are constants at inference are part of the convolutions, as an exported
             model has them; see :func:`gdncodec.norms.inference.fold`.
+        pixel_offset: taken from the pixels, 0 to 1, before the analysis, and added after the
+            synthesis; other than MID_GREY only in codecs that were trained elsewhere.
+        metric: the distortion: ``mse`` is ``255^2 * MSE`` with MSE on [0, 1], ``ms-ssim`` is
+            ``1 - MS-SSIM``.
 
     Raises:
         ValueError: a value is out of its range.
@@ -45,9 +57,11 @@ class ModelConfig:
     widths: tuple[int, int, int] = (48, 96, 160)
     synthesis_widths: tuple[int, int, int] = (48, 96, 160)
     latent_channels: int = 192
-    lambdas: tuple[float, float] = QUALITY_LAMBDAS
+    lambdas: tuple[float, float] = QUALITY_LAMBDAS["mse"]
     gain_nodes: int = 6
     folded: bool = False
+    pixel_offset: float = MID_GREY
+    metric: Metric = "mse"
 
     def __post_init__(self) -> None:
         for name in ("widths", "synthesis_widths"):
@@ -58,6 +72,9 @@ class ModelConfig:
         if not 1 <= self.latent_channels <= 1024:
             msg = f"latent_channels must be from 1 to 1024, got {self.latent_channels}"
             raise ValueError(msg)
+        if self.metric not in get_args(Metric):
+            msg = f"metric must be one of {', '.join(get_args(Metric))}, got {self.metric!r}"
+            raise ValueError(msg)
         low, high = self.lambdas
         if not (math.isfinite(high) and 0 < low <= high):
             msg = f"lambdas must be finite with 0 < low <= high, got {self.lambdas}"
@@ -65,14 +82,17 @@ class ModelConfig:
         if not 2 <= self.gain_nodes <= 101:
             msg = f"gain_nodes must be from 2 to 101, got {self.gain_nodes}"
             raise ValueError(msg)
+        if not 0 <= self.pixel_offset <= 1:
+            msg = f"pixel_offset must be from 0 to 1, got {self.pixel_offset}"
+            raise ValueError(msg)
 
     @property
     def fixed_quality(self) -> float | None:
-        """The only quality of a one-rate codec, on the scale of QUALITY_LAMBDAS; else None."""
+        """The only quality of a one-rate codec, on the scale of its QUALITY_LAMBDAS; else None."""
         low, high = self.lambdas
         if low < high:
             return None
-        first, last = QUALITY_LAMBDAS
+        first, last = QUALITY_LAMBDAS[self.metric]
         position = math.log(low / first) / math.log(last / first)
         return round(100 * min(max(position, 0.0), 1.0), 2)
 

@@ -7,9 +7,12 @@ the decoder already knows:
 * those of the channels of earlier groups at the same position;
 * in the second phase also those of its four neighbours in its own channel.
 
-The sum picks one of 16 levels, and quality, channel, phase and level pick the table. All of it is
-in integers: the sums stay below 2**53, so a matrix product in float64 gives them exactly, in any
-order and on any machine.
+The sum picks one of 16 levels, and quality, channel, phase and level pick the table. Groups and
+weights come in a few sets, because at low qualities other channels are busy than at high ones. A
+channel that is silent at a quality is not coded: all of its symbols are zero.
+
+All of it is in integers: the sums stay below 2**53, so a matrix product in float64 gives them
+exactly, in any order and on any machine.
 """
 
 from collections.abc import Iterator
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from constriction import stream
 
-from gdncodec.coder import Tables, decode_symbols, encode_symbols, information
+from gdncodec.coder import REACH, Tables, decode_symbols, encode_symbols, information
 from gdncodec.errors import FormatError, ModelError
 
 if TYPE_CHECKING:
@@ -30,12 +33,14 @@ __all__ = [
     "LEVELS",
     "PHASES",
     "QUALITY_ROWS",
+    "SILENT",
     "Contexts",
     "clipped_magnitudes",
     "decode_slice",
     "encode_slice",
     "phase_positions",
     "slice_information",
+    "slice_prices",
     "sum_of_neighbours",
 ]
 
@@ -47,6 +52,9 @@ PHASES = 2
 
 QUALITY_ROWS = 101
 """Tables are chosen for the whole qualities 0 to 100."""
+
+SILENT = 255
+"""Stands in place of a table where a channel is not coded."""
 
 _CLIP = 63  # larger magnitudes count as this
 _THRESHOLDS = np.array(
@@ -61,6 +69,12 @@ class _Step(NamedTuple):
     """What is coded at once: some channels at the positions of one phase."""
 
     channels: "NDArray[np.intp]"
+    earlier: "NDArray[np.intp]"
+    """Channels that were coded before and count."""
+    weights: "NDArray[np.float64]"
+    """Of the earlier channels (channels, earlier)."""
+    near: "NDArray[np.float64] | None"
+    """Of the four neighbours (channels, 1), in the second phase."""
     phase: int
     positions: "NDArray[np.intp]"
 
@@ -70,46 +84,52 @@ class Contexts:
     """How the tables of a model are chosen.
 
     Args:
-        group_of_channel: (M,) integers; groups are coded in their order.
-        weights: (2, M, M) integers >= 0; ``weights[phase, c, j]`` weighs channel j for channel c
-            and is zero unless j is in an earlier group than c.
-        neighbour_weights: (M,) integers >= 0, of the four neighbours in the second phase.
-        table_of: (101, M, 2, 16) uint8, the table at each whole quality, by channel, phase, level.
+        set_of_row: (101,) integers, the set of groups and weights at each whole quality.
+        group_of_channel: (S, M) integers; groups are coded in their order.
+        weights: (S, 2, M, M) integers >= 0; ``weights[set, phase, c, j]`` weighs channel j for
+            channel c and is zero unless j is in an earlier group than c.
+        neighbour_weights: (S, M) integers >= 0, of the four neighbours in the second phase.
+        table_of: (101, M, 2, 16) uint8, the table at each whole quality, by channel, phase, level;
+            SILENT in all of a channel's places, or in none.
 
     Raises:
         ModelError: the arrays do not fit each other.
     """
 
+    set_of_row: "NDArray[Any]"
     group_of_channel: "NDArray[Any]"
     weights: "NDArray[Any]"
     neighbour_weights: "NDArray[Any]"
     table_of: "NDArray[np.uint8]"
 
     def __post_init__(self) -> None:
-        groups, m = self.group_of_channel, self.group_of_channel.size
-        shapes = (self.weights.shape, self.neighbour_weights.shape, self.table_of.shape)
+        groups = self.group_of_channel
+        s, m = groups.shape if groups.ndim == 2 else (0, 0)
+        silent = self.table_of == SILENT
         usable = (
-            shapes == ((PHASES, m, m), (m,), (QUALITY_ROWS, m, PHASES, LEVELS))
+            s > 0
+            and self.set_of_row.shape == (QUALITY_ROWS,)
+            and 0 <= self.set_of_row.min() <= self.set_of_row.max() < s
+            and self.weights.shape == (s, PHASES, m, m)
+            and self.neighbour_weights.shape == (s, m)
+            and self.table_of.shape == (QUALITY_ROWS, m, PHASES, LEVELS)
             and min(self.weights.min(), self.neighbour_weights.min()) >= 0
-            and not self.weights[:, groups[:, None] <= groups[None, :]].any()
+            and not self.weights.max(axis=1)[groups[:, :, None] <= groups[:, None, :]].any()
+            and (silent.any(axis=(2, 3)) == silent.all(axis=(2, 3))).all()
         )
         if not usable:
             msg = "the model's contexts are inconsistent"
             raise ModelError(msg)
 
-    def steps(self, rows: int, columns: int) -> Iterator[_Step]:
-        """Yield the steps of a slice in coding order."""
-        phases = [phase_positions(rows, columns, phase) for phase in range(PHASES)]
-        for group in np.unique(self.group_of_channel):
-            channels = np.flatnonzero(self.group_of_channel == group)
-            for phase, positions in enumerate(phases):
-                yield _Step(channels, phase, positions)
+    def silent(self, quality_row: int) -> "NDArray[np.bool_]":
+        """Return which channels (M,) are not coded at a whole quality."""
+        return self.table_of[quality_row, :, 0, 0] == SILENT
 
-    def whole_steps(self, rows: int, columns: int) -> Iterator[_Step]:
-        """Yield one step for each phase with all channels, for whoever knows all symbols."""
-        channels = np.arange(self.group_of_channel.size)
-        for phase in range(PHASES):
-            yield _Step(channels, phase, phase_positions(rows, columns, phase))
+    def steps(self, rows: int, columns: int, quality_row: int) -> Iterator[_Step]:
+        """Yield the steps of a slice in coding order."""
+        positions = [phase_positions(rows, columns, phase) for phase in range(PHASES)]
+        for step in self._plan(quality_row):
+            yield step._replace(positions=positions[step.phase])
 
     def levels(
         self, step: _Step, magnitudes: "NDArray[np.float64]", shape: tuple[int, int]
@@ -118,14 +138,13 @@ class Contexts:
 
         Args:
             step: what is coded.
-            magnitudes: (M, rows * columns), clipped. The weights of all that comes later are zero.
+            magnitudes: (M, rows * columns), clipped; those that come later do not matter.
             shape: rows and columns.
         """
-        weights = self._exact_weights[step.phase, step.channels]
-        context = weights @ magnitudes[:, step.positions]
-        if step.phase == 1:
+        context = step.weights @ magnitudes[np.ix_(step.earlier, step.positions)]
+        if step.near is not None:
             near = sum_of_neighbours(magnitudes[step.channels], shape)[:, step.positions]
-            context += self.neighbour_weights[step.channels, None] * near
+            context += step.near * near
         return _LEVEL_OF[np.minimum(context, _THRESHOLDS[-1]).astype(np.intp)]
 
     def tables_of(
@@ -135,9 +154,30 @@ class Contexts:
         choice = self.table_of[quality_row, step.channels, step.phase]
         return np.take_along_axis(choice, levels.astype(np.intp), axis=1).ravel()
 
+    def _plan(self, quality_row: int) -> list[_Step]:
+        """Return the steps at a quality, without positions."""
+        if quality_row not in self._plans:
+            chosen = self.set_of_row[quality_row]
+            groups = self.group_of_channel[chosen]
+            coded = ~self.silent(quality_row)
+            steps = []
+            for group in np.unique(groups[coded]):
+                channels = np.flatnonzero((groups == group) & coded)
+                for phase in range(PHASES):
+                    rows = self.weights[chosen, phase, channels]
+                    earlier = np.flatnonzero(rows.any(axis=0) & coded)
+                    near = self.neighbour_weights[chosen, channels, None].astype(np.float64)
+                    weights = rows[:, earlier].astype(np.float64)
+                    none = np.empty(0, np.intp)
+                    steps.append(
+                        _Step(channels, earlier, weights, near if phase else None, phase, none)
+                    )
+            self._plans[quality_row] = steps
+        return self._plans[quality_row]
+
     @cached_property
-    def _exact_weights(self) -> "NDArray[np.float64]":
-        return self.weights.astype(np.float64)
+    def _plans(self) -> dict[int, list[_Step]]:
+        return {}
 
 
 def encode_slice(
@@ -152,8 +192,11 @@ def encode_slice(
         quality_row: the whole quality nearest to the picture's.
 
     Raises:
-        ValueError: a symbol is out of range.
+        ValueError: a symbol is out of range, or a silent channel is not zero.
     """
+    if symbols[contexts.silent(quality_row)].any():
+        msg = f"a channel that is silent at quality {quality_row} must be zero"
+        raise ValueError(msg)
     coder = stream.queue.RangeEncoder()
     for values, table_of in _walk(symbols, contexts, quality_row):
         encode_symbols(coder, values, table_of, tables)
@@ -172,10 +215,10 @@ def decode_slice(
         msg = f"coded data must be a multiple of 4 bytes, got {len(data)}"
         raise FormatError(msg)
     coder = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
-    symbols = np.zeros((contexts.group_of_channel.size, shape[0] * shape[1]), np.int32)
+    symbols = np.zeros((contexts.table_of.shape[1], shape[0] * shape[1]), np.int32)
     magnitudes = np.zeros(symbols.shape)
     try:
-        for step in contexts.steps(*shape):
+        for step in contexts.steps(*shape, quality_row):
             levels = contexts.levels(step, magnitudes, shape)
             table_of = contexts.tables_of(step, levels, quality_row)
             found = decode_symbols(coder, table_of, tables).reshape(levels.shape)
@@ -200,6 +243,27 @@ def slice_information(
     return sum(information(values, table_of, tables) for values, table_of in parts)
 
 
+def slice_prices(
+    symbols: "NDArray[Any]", contexts: Contexts, tables: Tables, quality_row: int
+) -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
+    """Return the bits that one more, and one less, would add to each symbol of a slice.
+
+    Contexts are those of the symbols as they are. Silent channels must stay: infinitely many.
+    """
+    shape = (symbols.shape[1], symbols.shape[2])
+    flat = symbols.reshape(len(symbols), -1)
+    magnitudes = clipped_magnitudes(flat)
+    entries = np.clip(flat, -REACH, REACH) + REACH
+    more, less = (np.full(flat.shape, np.inf, np.float32) for _ in range(2))
+    for step in contexts.steps(*shape, quality_row):
+        levels = contexts.levels(step, magnitudes, shape)
+        table_of = contexts.tables_of(step, levels, quality_row).reshape(levels.shape)
+        where = np.ix_(step.channels, step.positions)
+        for found, price in zip((more, less), tables.prices, strict=True):
+            found[where] = price[table_of, entries[where]]
+    return more.reshape(symbols.shape), less.reshape(symbols.shape)
+
+
 def _walk(
     symbols: "NDArray[Any]", contexts: Contexts, quality_row: int
 ) -> "Iterator[tuple[NDArray[Any], NDArray[np.uint8]]]":
@@ -207,7 +271,7 @@ def _walk(
     shape = (symbols.shape[1], symbols.shape[2])
     flat = symbols.reshape(len(symbols), -1)
     magnitudes = clipped_magnitudes(flat)
-    for step in contexts.steps(*shape):
+    for step in contexts.steps(*shape, quality_row):
         levels = contexts.levels(step, magnitudes, shape)
         values = flat[np.ix_(step.channels, step.positions)]
         yield values.ravel(), contexts.tables_of(step, levels, quality_row)

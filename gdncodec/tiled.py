@@ -14,6 +14,7 @@ from gdncodec.tiling import (
     Rectangle,
     Region,
     Tile,
+    cut,
     in_pixels,
     latent_shape,
     overlap,
@@ -80,9 +81,9 @@ class TiledTransforms:
         todo = tiles(rows, columns, ANALYSIS_HALO, side=side)
         for done, tile in enumerate(todo, 1):
             y = self._engine.analysis(_padded(pixels, in_pixels(tile.outer)))
-            y = _cut(y, within(tile.inner, tile.outer))
+            y = cut(y, within(tile.inner, tile.outer))
             for where in slices(*y.shape[1:]):
-                yield np.ascontiguousarray(_cut(y, where))
+                yield np.ascontiguousarray(cut(y, where))
             if progress:
                 progress(done, len(todo))
 
@@ -124,11 +125,6 @@ def _measures_all(norm: str) -> bool:
     return norm_info(norm).tile is TileClass.WHOLE_IMAGE
 
 
-def _cut(y: "NDArray[Any]", where: Rectangle) -> "NDArray[Any]":
-    rows, columns = where
-    return y[:, rows, columns]
-
-
 def _padded(pixels: "NDArray[Any]", where: Rectangle) -> "NDArray[Any]":
     """Return the pixels of a rectangle; beyond the picture its edge goes on."""
     found = pixels[where]
@@ -154,7 +150,7 @@ def _windows(
         window = np.empty((len(held[indices[0]]), *shape), np.float32)
         for index in indices:
             common = overlap(tile.outer, grid[index])
-            _cut(window, within(common, tile.outer))[...] = _cut(
+            cut(window, within(common, tile.outer))[...] = cut(
                 held[index], within(common, grid[index])
             )
         yield tile, window

@@ -6,9 +6,12 @@ positions from 1 before its own to 2 after it. A tile with a halo of that width 
 picture would give, up to the last bits of a float, in memory that does not grow with the picture.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gdncodec.config import DOWNSAMPLING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "ANALYSIS_HALO",
@@ -18,6 +21,7 @@ __all__ = [
     "Rectangle",
     "Region",
     "Tile",
+    "cut",
     "in_pixels",
     "latent_shape",
     "overlap",
@@ -49,6 +53,12 @@ def within(inner: Rectangle, outer: Rectangle) -> Rectangle:
         slice(s.start - t.start, s.stop - t.start) for s, t in zip(inner, outer, strict=True)
     )
     return rows, columns
+
+
+def cut(y: "NDArray[Any]", where: Rectangle) -> "NDArray[Any]":
+    """Return a rectangle of a latent (M, rows, columns), as a view."""
+    rows, columns = where
+    return y[:, rows, columns]
 
 
 def in_pixels(latent: Rectangle) -> Rectangle:

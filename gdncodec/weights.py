@@ -11,14 +11,15 @@ name                  shape           meaning
 ``synthesis.*``       as in the nets  weights of g_s, float16 or float32
 ``log_gain``          (K, M)          logarithm of the gains at K qualities from 0 to 100
 ``log_inverse_gain``  (K, M)          the same for the inverse gains
+``latent_centre``     (M,)            values of the latent whose symbol is 0; absent: zeros
 ``tables.*``                          the bank, see :class:`gdncodec.coder.Tables`
 ``contexts.*``                        see :class:`gdncodec.contexts.Contexts`
 ====================  ==============  ========================================================
 
 The fingerprint is the first 8 bytes of a SHA-256 over what decoding needs: the name of the
-synthesis norm, then, by sorted name, every tensor but ``analysis.*`` and ``log_gain`` as
-"name, dtype, shape" in ASCII and its little-endian bytes. A better encoder for the same decoder
-keeps its files readable.
+synthesis norm (and ``pixel_offset=`` with the number, if that is not 0.5), then, by sorted name,
+every tensor but ``analysis.*`` and ``log_gain`` as "name, dtype, shape" in ASCII and its
+little-endian bytes. A better encoder for the same decoder keeps its files readable.
 """
 
 import hashlib
@@ -30,12 +31,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from gdncodec.catalog import ModelEntry
 from gdncodec.coder import Tables
-from gdncodec.config import ModelConfig
-from gdncodec.contexts import Contexts, decode_slice, encode_slice, slice_information
+from gdncodec.config import MID_GREY, ModelConfig
+from gdncodec.contexts import (
+    SILENT,
+    Contexts,
+    decode_slice,
+    encode_slice,
+    slice_information,
+    slice_prices,
+)
 from gdncodec.errors import ModelError
 from gdncodec.files import write_safely
 
@@ -61,13 +69,21 @@ class Model:
             for key, value in self._group(name).items()
         }
 
+    @cached_property
+    def centre(self) -> "NDArray[np.float32]":
+        """The values (M,) of the latent whose symbol is 0 at every quality."""
+        zeros = np.zeros(self.config.latent_channels)
+        return self.tensors.get("latent_centre", zeros).astype(np.float32)
+
     def gain(self, quality: float) -> "NDArray[np.float32]":
-        """Return the gains (M,) of the encoder: latent times gain is rounded."""
-        return self._interpolated("log_gain", quality)
+        """Return the gains (M,) of the encoder: (latent - centre) times gain is rounded."""
+        low, high, part = self._around("log_gain", quality)
+        return (np.exp(low) * (1 - part) + np.exp(high) * part).astype(np.float32)
 
     def inverse_gain(self, quality: float) -> "NDArray[np.float32]":
-        """Return the inverse gains (M,) of the decoder: symbol times inverse gain is the latent."""
-        return self._interpolated("log_inverse_gain", quality)
+        """Return the inverse gains (M,): symbol times inverse gain, plus centre, is the latent."""
+        low, high, part = self._around("log_inverse_gain", quality)
+        return np.exp(low * (1 - part) + high * part).astype(np.float32)
 
     @cached_property
     def tables(self) -> Tables:
@@ -76,6 +92,10 @@ class Model:
     @cached_property
     def contexts(self) -> Contexts:
         return Contexts(**self._group("contexts"))
+
+    def silent(self, quality: float) -> "NDArray[np.bool_]":
+        """Return which channels (M,) are not coded: their symbols must be 0."""
+        return self.contexts.silent(_row(quality))
 
     def encode_slice(self, symbols: "NDArray[Any]", quality: float) -> bytes:
         """Return the coded words of the symbols (M, rows, columns) of a slice."""
@@ -95,9 +115,17 @@ class Model:
         """Return what the tables say the symbols of a slice cost, in bits."""
         return slice_information(symbols, self.contexts, self.tables, _row(quality))
 
+    def slice_prices(
+        self, symbols: "NDArray[Any]", quality: float
+    ) -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
+        """Return the bits that one more, and one less, would add to each symbol of a slice."""
+        return slice_prices(symbols, self.contexts, self.tables, _row(quality))
+
     @cached_property
     def fingerprint(self) -> bytes:
         digest = hashlib.sha256(self.config.synthesis_norm.encode())
+        if self.config.pixel_offset != MID_GREY:
+            digest.update(f"pixel_offset={float(self.config.pixel_offset)}".encode("ascii"))
         for name in sorted(self.tensors):
             if not name.startswith(_ENCODER_ONLY):
                 array = np.ascontiguousarray(self.tensors[name])
@@ -111,12 +139,14 @@ class Model:
         prefix = f"{name}."
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
-    def _interpolated(self, name: str, quality: float) -> "NDArray[np.float32]":
+    def _around(
+        self, name: str, quality: float
+    ) -> "tuple[NDArray[np.float64], NDArray[np.float64], float]":
+        """Return the logarithms at the nodes below and above a quality, and the way between."""
         logs = self.tensors[name].astype(np.float64)
         position = quality / 100 * (len(logs) - 1)
         left = min(int(position), len(logs) - 2)
-        part = position - left
-        return np.exp(logs[left] * (1 - part) + logs[left + 1] * part).astype(np.float32)
+        return logs[left], logs[left + 1], position - left
 
 
 def load_model(entry: ModelEntry) -> Model:
@@ -149,7 +179,7 @@ def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
     }
     tensors = {name: np.ascontiguousarray(array) for name, array in model.tensors.items()}
     with write_safely(path, overwrite=True) as temporary:
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(save(tensors, metadata))  # save_file would raise no OSError
 
 
 def _row(quality: float) -> int:
@@ -163,11 +193,15 @@ def _check(model: Model, path: Path) -> None:
         if name not in model.tensors or model.tensors[name].shape != (nodes, m):
             msg = f"{path}: {name} is missing or not of shape {(nodes, m)}"
             raise ModelError(msg)
+    if model.centre.shape != (m,):
+        msg = f"{path}: latent_centre is not of shape {(m,)}"
+        raise ModelError(msg)
     try:
         tables, contexts = model.tables, model.contexts
     except TypeError as error:  # an array is missing
         msg = f"{path}: what entropy coding needs is missing ({error})"
         raise ModelError(msg) from error
-    if contexts.group_of_channel.size != m or contexts.table_of.max() >= tables.halfwidths.size:
+    chosen = contexts.table_of[contexts.table_of != SILENT]
+    if contexts.table_of.shape[1] != m or (chosen >= tables.halfwidths.size).any():
         msg = f"{path}: the contexts do not fit the configuration or the tables"
         raise ModelError(msg)

@@ -22,6 +22,16 @@ def picture():
     return np.clip(np.stack(channels, axis=-1), 0, 255).astype(np.uint8)
 
 
+@pytest.fixture
+def folder(tmp_path, picture, monkeypatch):
+    """A working folder with one picture in it."""
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture).save("img.png")
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, picture):
     """Path of a small untrained model file."""

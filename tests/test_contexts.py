@@ -8,6 +8,7 @@ from gdncodec.contexts import (
     LEVELS,
     PHASES,
     QUALITY_ROWS,
+    SILENT,
     Contexts,
     decode_slice,
     encode_slice,
@@ -32,14 +33,19 @@ def tables():
 
 @pytest.fixture(scope="module")
 def contexts():
+    """Two sets: the second from quality 50 on; channel 8 is silent below quality 20."""
     rng = np.random.default_rng(0)
-    groups = np.array([2, 0, 1, 0, 3, 1, 2, 3, 3], np.uint8)
-    weights = rng.integers(0, 900, (PHASES, M, M)).astype(np.int16)
-    weights[:, groups[:, None] <= groups[None, :]] = 0
+    groups = np.array([[2, 0, 1, 0, 3, 1, 2, 3, 3], [0, 1, 1, 2, 0, 3, 3, 2, 3]], np.uint8)
+    weights = rng.integers(0, 900, (2, PHASES, M, M)).astype(np.int16)
+    for w, g in zip(weights, groups, strict=True):
+        w[:, g[:, None] <= g[None, :]] = 0
     table_of = np.minimum(
         rng.integers(0, 3, (QUALITY_ROWS, M, PHASES, 1)) + np.arange(LEVELS), 11
     ).astype(np.uint8)
-    return Contexts(groups, weights, rng.integers(0, 300, M).astype(np.int16), table_of)
+    table_of[:20, 8] = SILENT
+    set_of_row = (np.arange(QUALITY_ROWS) >= 50).astype(np.uint8)
+    neighbours = rng.integers(0, 300, (2, M)).astype(np.int16)
+    return Contexts(set_of_row, groups, weights, neighbours, table_of)
 
 
 def draw(shape, seed=0, scale=2.0):
@@ -49,10 +55,12 @@ def draw(shape, seed=0, scale=2.0):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (1, 7), (13, 1), (5, 6), (64, 64)])
 @pytest.mark.parametrize("scale", [0.3, 2.0, 50.0])
-def test_round_trip_is_exact(shape, scale, contexts, tables):
+@pytest.mark.parametrize("row", [3, 37, 80])
+def test_round_trip_is_exact(shape, scale, row, contexts, tables):
     symbols = draw(shape, scale=scale)
-    data = encode_slice(symbols, contexts, tables, 37)
-    found = decode_slice(data, shape, contexts, tables, 37)
+    symbols[contexts.silent(row)] = 0
+    data = encode_slice(symbols, contexts, tables, row)
+    found = decode_slice(data, shape, contexts, tables, row)
     np.testing.assert_array_equal(found, symbols)
 
 
@@ -67,33 +75,36 @@ def test_a_symbol_is_coded_by_what_came_before_it_alone(contexts, tables):
     """Changing the last group's last phase leaves every earlier table as it was."""
     symbols = draw((6, 6))
     other = symbols.copy()
-    last = np.flatnonzero(contexts.group_of_channel == 3)
+    last = np.flatnonzero(contexts.group_of_channel[0] == 3)
     other[last, 0, 1] += 5  # row plus column is odd: the second phase
     flat = [np.minimum(np.abs(s.reshape(M, -1)), 63).astype(float) for s in (symbols, other)]
-    for step in contexts.steps(6, 6):
+    for step in contexts.steps(6, 6, 30):
         levels = [contexts.levels(step, magnitudes, (6, 6)) for magnitudes in flat]
         np.testing.assert_array_equal(*levels)
 
 
-def test_contexts_follow_the_written_formula(contexts):
+@pytest.mark.parametrize("row", [3, 37, 80])
+def test_contexts_follow_the_written_formula(row, contexts):
+    chosen = int(row >= 50)
+    groups, weights = contexts.group_of_channel[chosen], contexts.weights[chosen]
     symbols = draw((5, 7), scale=8.0)
-    magnitudes = np.minimum(np.abs(symbols), 63)
     thresholds = [8, 14, 26, 47, 84, 151, 272, 490, 882, 1587, 2856, 5141, 9255, 16658, 29985]
-    for step in contexts.steps(5, 7):
+    symbols[contexts.silent(row)] = 0
+    magnitudes = np.minimum(np.abs(symbols), 63)
+    for step in contexts.steps(5, 7, row):
         levels = contexts.levels(step, magnitudes.reshape(M, -1).astype(float), (5, 7))
         for i, channel in enumerate(step.channels):
             for j, position in enumerate(step.positions):
-                row, column = divmod(int(position), 7)
-                assert (row + column) % 2 == step.phase
+                y, x = divmod(int(position), 7)
+                assert (y + x) % 2 == step.phase
                 total = sum(
-                    int(contexts.weights[step.phase, channel, c]) * int(magnitudes[c, row, column])
+                    int(weights[step.phase, channel, c]) * int(magnitudes[c, y, x])
                     for c in range(M)
-                    if contexts.group_of_channel[c] < contexts.group_of_channel[channel]
+                    if groups[c] < groups[channel]
                 )
                 if step.phase == 1:
-                    around = [(row - 1, column), (row + 1, column), (row, column - 1),
-                              (row, column + 1)]  # fmt: skip
-                    total += int(contexts.neighbour_weights[channel]) * sum(
+                    around = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+                    total += int(contexts.neighbour_weights[chosen, channel]) * sum(
                         int(magnitudes[channel, r, c])
                         for r, c in around
                         if 0 <= r < 5 and 0 <= c < 7
@@ -103,13 +114,13 @@ def test_contexts_follow_the_written_formula(contexts):
 
 def test_damaged_words_raise_or_give_symbols_and_nothing_worse(contexts, tables):
     symbols = draw((8, 8))
-    data = encode_slice(symbols, contexts, tables, 5)
+    data = encode_slice(symbols, contexts, tables, 25)
     rng = np.random.default_rng(0)
     for _ in range(100):
         damaged = bytearray(data)
         damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
         try:
-            found = decode_slice(bytes(damaged), (8, 8), contexts, tables, 5)
+            found = decode_slice(bytes(damaged), (8, 8), contexts, tables, 25)
         except FormatError:
             continue
         assert found.shape == symbols.shape
@@ -117,19 +128,40 @@ def test_damaged_words_raise_or_give_symbols_and_nothing_worse(contexts, tables)
 
 @pytest.mark.parametrize("extra", [b"\1", b"\1\2\3\4" * 4])
 def test_words_of_the_wrong_length_raise_format_error(contexts, tables, extra):
-    data = encode_slice(draw((3, 3)), contexts, tables, 5)
+    data = encode_slice(draw((3, 3)), contexts, tables, 25)
     with pytest.raises(FormatError):
-        decode_slice(data + extra, (3, 3), contexts, tables, 5)
+        decode_slice(data + extra, (3, 3), contexts, tables, 25)
 
 
 def test_contexts_that_look_ahead_are_refused(contexts):
     weights = contexts.weights.copy()
-    weights[0, 1, 4] = 1  # channel 4 comes in a later group than channel 1
+    weights[0, 0, 1, 4] = 1  # channel 4 comes in a later group than channel 1
     with pytest.raises(ModelError, match="inconsistent"):
         dataclasses.replace(contexts, weights=weights)
 
 
-@pytest.mark.parametrize("name", ["weights", "neighbour_weights", "table_of"])
+def test_a_channel_that_is_silent_in_part_is_refused(contexts):
+    table_of = contexts.table_of.copy()
+    table_of[60, 3, 1, 5] = SILENT
+    with pytest.raises(ModelError, match="inconsistent"):
+        dataclasses.replace(contexts, table_of=table_of)
+
+
+def test_a_silent_channel_costs_nothing_and_must_be_zero(contexts, tables):
+    symbols = draw((6, 6))
+    with pytest.raises(ValueError, match="silent at quality 10"):
+        encode_slice(symbols, contexts, tables, 10)
+    symbols[8] = 0
+    coded = dataclasses.replace(
+        contexts, table_of=np.where(contexts.table_of == SILENT, 0, contexts.table_of)
+    )
+    with_it = slice_information(symbols, coded, tables, 10)
+    assert slice_information(symbols, contexts, tables, 10) < with_it
+
+
+@pytest.mark.parametrize(
+    "name", ["set_of_row", "group_of_channel", "weights", "neighbour_weights", "table_of"]
+)
 def test_arrays_of_the_wrong_shape_are_refused(contexts, name):
     with pytest.raises(ModelError, match="inconsistent"):
-        dataclasses.replace(contexts, **{name: getattr(contexts, name)[:1]})
+        dataclasses.replace(contexts, **{name: getattr(contexts, name)[:1].repeat(3, axis=0)})

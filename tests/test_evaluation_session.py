@@ -12,7 +12,8 @@ from gdncodec.errors import GdnCodecError, ImageError, ModelError
 from gdncodec.evaluation import compare
 from gdncodec.evaluation.codecs import models_of_norms
 from gdncodec.evaluation.compare import compare_picture
-from gdncodec.evaluation.session import EvaluationRequest, check_installed, run_evaluation
+from gdncodec.evaluation.session import EvaluationRequest, run_evaluation
+from gdncodec.extras import check_installed
 
 PUBLISHED = Path(__file__).parent / "golden" / "curves"
 
@@ -234,5 +235,5 @@ def test_a_norm_stands_for_its_installed_models(tmp_path, tiny_model, monkeypatc
 
 
 def test_a_missing_package_is_named_before_the_work():
-    with pytest.raises(GdnCodecError, match=r"no_such_package not installed: pip install"):
-        check_installed("numpy", "no_such_package")
+    with pytest.raises(GdnCodecError, match=r"no_such_package not installed: pip install .*eval"):
+        check_installed("numpy", "no_such_package", extra="eval")

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -28,11 +30,11 @@ def test_contexts_save_where_scales_vary_together(fitted):
     fresh = [np.rint(y * gains[50][:, None, None]).astype(int) for y in latents(4, seed=9)]
     with_contexts = sum(slice_information(k, contexts, bank, 50) for k in fresh)
     blind = contexts.table_of[50][:, :, :1].repeat(16, axis=2)
-    without = type(contexts)(
-        contexts.group_of_channel,
-        np.zeros_like(contexts.weights),
-        np.zeros_like(contexts.neighbour_weights),
-        np.broadcast_to(blind, contexts.table_of.shape).copy(),
+    without = dataclasses.replace(
+        contexts,
+        weights=np.zeros_like(contexts.weights),
+        neighbour_weights=np.zeros_like(contexts.neighbour_weights),
+        table_of=np.broadcast_to(blind, contexts.table_of.shape).copy(),
     )
     assert with_contexts < 0.95 * sum(slice_information(k, without, bank, 50) for k in fresh)
 
@@ -43,6 +45,7 @@ def test_the_report_is_what_coding_takes(fitted):
     for row in range(101):
         for y in latents(6, seed=0)[:2]:
             k = np.rint(y * gains[row][:, None, None]).astype(int)
+            k[contexts.silent(row)] = 0
             total += 8 * len(encode_slice(k, contexts, bank, row))
             symbols += k.size
     assert total / symbols == pytest.approx(report["bits_contexts"], rel=0.15)
@@ -70,3 +73,11 @@ def test_symbols_far_outside_are_escaped_and_not_lost():
     histogram[0, [4, 9]] = [1000, 50]  # zero, and beyond 4
     bank = fit_bank(histogram, tables=1)
     assert bank.bits(0)[-1] == pytest.approx(-np.log2(50 / 1050), abs=0.01)
+
+
+def test_latents_that_are_all_zero_cost_nothing():
+    gains = np.ones((101, 5), np.float32)
+    bank, contexts, report = fit_contexts([np.zeros((5, 4, 4), np.float32)], gains)
+    assert contexts.silent(50).all()
+    assert report["bits_contexts"] == 0
+    assert encode_slice(np.zeros((5, 4, 4), int), contexts, bank, 50) == b""

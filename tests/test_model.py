@@ -66,11 +66,30 @@ def test_finer_bins_cost_more_bits(density):
 
 def test_gains_start_at_the_root_of_lambda_and_undo_each_other():
     network = CodecModel(CONFIG)
-    quality = torch.tensor([0.0, 30.0, 100.0])
-    gain, inverse = network.gains(quality)
+    nodes = torch.linspace(0, 100, CONFIG.gain_nodes)
+    gain, inverse = network.gains(nodes)
     torch.testing.assert_close(gain * inverse, torch.ones_like(gain))
-    ratio = gain[2, 0] / gain[0, 0]
+    ratio = gain[-1, 0] / gain[0, 0]
     assert ratio.item() == pytest.approx((CONFIG.lambdas[1] / CONFIG.lambdas[0]) ** 0.5, rel=1e-4)
+
+
+def test_a_channel_that_is_idle_at_one_quality_wakes_evenly_until_the_next():
+    network = CodecModel(CONFIG)
+    with torch.no_grad():
+        network.log_gain[0] = -9.0
+    step = 100 / (CONFIG.gain_nodes - 1)
+    quarter, half, whole = network.gains(step * torch.tensor([0.25, 0.5, 1.0]))[0]
+    torch.testing.assert_close(half, whole / 2, rtol=1e-3, atol=0)
+    torch.testing.assert_close(quarter, whole / 4, rtol=1e-3, atol=0)
+
+
+def test_gains_stay_positive_below_quality_0():
+    network = CodecModel(CONFIG)
+    with torch.no_grad():
+        network.log_gain[0] = -9.0
+    gain, inverse = network.gains(torch.tensor([-2.0]))
+    assert (gain > 0).all()
+    assert inverse.isfinite().all()
 
 
 def test_a_sample_does_not_depend_on_its_batch():

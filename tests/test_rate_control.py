@@ -60,10 +60,12 @@ def test_a_size_is_met_from_below_within_2_percent(tiny, picture, analyses, tria
     low, high = reachable(tiny, Picture(picture))
     target = int(low + share * (high - low))
     del analyses[:]
-    data = tiny.compress(Picture(picture), target=Target(target, "bytes"))
+    told = []
+    data = tiny.compress(Picture(picture), target=Target(target, "bytes"), on_trial=told.append)
     assert 0.98 * target <= len(data) <= target
     assert len(analyses) == 1
     assert len(trials) <= 8
+    assert told == list(range(1, len(trials) + 1))
     again = tiny.compress(Picture(picture), unpack(data).header.quality)
     assert again == data
 

@@ -211,11 +211,20 @@ def round_trip(config, picture, folder):
     from gdncodec.codec import Codec
     from gdncodec.image import Picture
     from gdncodec.training.export import export_model
-    from gdncodec.training.loop import TrainingOptions, train
+    from gdncodec.training.data import CropSampler
+    from gdncodec.training.distributed import ALONE
+    from gdncodec.training.loop import train
+    from gdncodec.training.options import TrainingOptions
+    from gdncodec.training.state import TrainingState
     from gdncodec.weights import save_model
 
-    options = TrainingOptions(steps=3, batch=2, crop=32, warmup=1, decay=0, mixed=0, frozen=0)
-    network = train(config, options, [picture], [], folder, report=lambda _: None)
+    options = TrainingOptions(
+        steps=3, batch=2, crop=32, warmup=1, decay=0, mixed=0, frozen=0, statistics_batches=3
+    )
+    state = TrainingState(config, options, ALONE)
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)
+    train(state, CropSampler([pixels], options.crop, options.batch, options.seed))
+    network = state.average
     model, _ = export_model(network.eval(), [picture[:64, :64]])
     path = folder / "model.safetensors"
     save_model(path, model, {})

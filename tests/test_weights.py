@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from gdncodec.catalog import ModelEntry
 from gdncodec.config import ModelConfig
@@ -41,12 +42,34 @@ def test_the_fingerprint_covers_all_that_decoding_needs_and_no_more(model):
     assert dataclasses.replace(model, config=norm).fingerprint != model.fingerprint
 
 
-def test_gains_are_log_linear_between_nodes(model):
+def test_gains_are_linear_between_nodes(model):
     gain = np.exp(np.linspace(0, 5, 6))[:, None] * np.ones((6, 12))
     scaled = changed(model, "log_gain", np.log(gain).astype(np.float32))
     np.testing.assert_allclose(scaled.gain(0), 1, rtol=1e-5)
     np.testing.assert_allclose(scaled.gain(100), np.exp(5), rtol=1e-5)
-    np.testing.assert_allclose(scaled.gain(50), np.exp(2.5), rtol=1e-5)
+    np.testing.assert_allclose(scaled.gain(50), (np.exp(2) + np.exp(3)) / 2, rtol=1e-5)
+
+
+def test_inverse_gains_are_linear_in_their_logarithm(model):
+    logs = np.linspace(5, 0, 6)[:, None] * np.ones((6, 12))
+    scaled = changed(model, "log_inverse_gain", logs.astype(np.float32))
+    np.testing.assert_allclose(scaled.inverse_gain(50), np.exp(2.5), rtol=1e-5)
+
+
+def test_training_and_inference_have_the_same_gains(model):
+    from gdncodec.nn.model import CodecModel
+
+    network = CodecModel(model.config)
+    for name in ("log_gain", "log_inverse_gain"):
+        values = torch.from_numpy(model.tensors[name]) + 0.1 * torch.randn(6, 12)
+        getattr(network, name).data = values
+        model = changed(model, name, values.numpy())
+    for quality in (0.0, 7.5, 33.3, 60.0, 99.9, 100.0):
+        gain, inverse = network.gains(torch.tensor([quality]))
+        np.testing.assert_allclose(model.gain(quality), gain.detach().flatten(), rtol=1e-5)
+        np.testing.assert_allclose(
+            model.inverse_gain(quality), inverse.detach().flatten(), rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """Transforms on PyTorch: arrays in, arrays out."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from gdncodec.config import MID_GREY
 from gdncodec.nn.transforms import analysis, synthesis
 from gdncodec.norms.inference import prepare_inference
 from gdncodec.weights import Model
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["TorchEngine"]
+
+_PROBES = 2
 
 
 class TorchEngine:
@@ -30,6 +32,7 @@ class TorchEngine:
 
     def __init__(self, model: Model, device: str | None = None) -> None:
         self._model = model
+        self._offset = model.config.pixel_offset
         try:
             self._device = torch.device(device or "cpu")
             torch.zeros(1, device=self._device).cpu()
@@ -52,7 +55,7 @@ class TorchEngine:
         with torch.inference_mode():
             pixels = torch.from_numpy(x if peak == 255 else x.astype(np.float32))
             pixels = pixels.to(self._device).permute(2, 0, 1)[None]
-            y = self._net("analysis")(pixels.float() / peak - MID_GREY)[0]
+            y = self._net("analysis")(pixels.float() / peak - self._offset)[0]
             latent: NDArray[np.float32] = y.cpu().numpy()
         return latent
 
@@ -69,13 +72,57 @@ class TorchEngine:
         peak, dtype = (255, torch.uint8) if depth == 8 else (65535, torch.int32)
         with torch.inference_mode():
             latent = torch.from_numpy(y).to(self._device)
-            x_hat = self._net("synthesis")(latent[None])[0] + MID_GREY
+            x_hat = self._net("synthesis")(latent[None])[0] + self._offset
             pixels = (x_hat * peak).round_().clamp_(0, peak).to(dtype)
             picture: NDArray[Any] = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
         return picture if depth == 8 else picture.astype(np.uint16)
 
+    def error_gradient(
+        self, y: "NDArray[np.float32]", x: "NDArray[Any]", where: tuple[slice, slice]
+    ) -> "NDArray[np.float32]":
+        """Return how the squared error of a picture changes with its latent.
+
+        Args:
+            y: (M, H/16, W/16) float32.
+            x: (h, w, 3) uint8 or uint16, what a part of the picture should be.
+            where: rows and columns of that part; errors elsewhere do not count.
+
+        Returns:
+            (M, H/16, W/16), the gradient of the sum of squared errors of samples in [0, 1].
+        """
+        peak = np.iinfo(x.dtype).max
+        aim = torch.from_numpy(x.astype(np.float32) / peak - self._offset).to(self._device)
+        rows, columns = where
+
+        def error(x_hat: torch.Tensor) -> torch.Tensor:
+            return (x_hat[0, :, rows, columns] - aim.permute(2, 0, 1)).square().sum()
+
+        return self._gradient(y, error)
+
+    def curvature(self, y: "NDArray[np.float32]") -> "NDArray[np.float32]":
+        """Return how much a latent moves the picture: (M,), squared change for a change of 1.
+
+        That is the mean over the positions of the squared columns of the synthesis' Jacobian, from
+        its products with random signs (Hutchinson's estimator).
+        """
+        signs = torch.Generator(self._device).manual_seed(0)
+
+        def product(x_hat: torch.Tensor) -> torch.Tensor:
+            random = torch.randint(0, 2, x_hat.shape, generator=signs, device=x_hat.device)
+            return (x_hat * (2 * random - 1)).sum()
+
+        probes = [np.square(self._gradient(y, product)).mean(axis=(1, 2)) for _ in range(_PROBES)]
+        return np.asarray(np.mean(probes, axis=0))
+
+    def _gradient(
+        self, y: "NDArray[np.float32]", of: Callable[[torch.Tensor], torch.Tensor]
+    ) -> "NDArray[np.float32]":
+        latent = torch.from_numpy(y).to(self._device)[None].requires_grad_()
+        (gradient,) = torch.autograd.grad(of(self._net("gradient")(latent)), latent)
+        return gradient[0].cpu().numpy()
+
     def _net(self, name: str) -> nn.Module:
-        """Build a transform on its first use."""
+        """Build a transform on its first use; ``gradient`` is a synthesis to be differentiated."""
         if name not in self._nets:
             config = self._model.config
             # Not on the meta device: its first use takes 0.8 s, drawing weights in vain 0.01 s.
@@ -91,8 +138,10 @@ class TorchEngine:
                         config.synthesis_norm,
                         folded=config.folded,
                     )
-            weights = {k: torch.from_numpy(v) for k, v in self._model.network(name).items()}
+            stored = "analysis" if name == "analysis" else "synthesis"
+            weights = {k: torch.from_numpy(v) for k, v in self._model.network(stored).items()}
             net.load_state_dict(weights, assign=True)
             net = net.to(self._device).to(memory_format=torch.channels_last)
-            self._nets[name] = prepare_inference(net)
+            differentiable = net.eval().requires_grad_(False)
+            self._nets[name] = differentiable if name == "gradient" else prepare_inference(net)
         return self._nets[name]

@@ -78,6 +78,7 @@ class CodecSpec:
         device: torch device of a learned codec.
         fast: take the faster settings of an anchor.
         norm: normalisation layer of a model.
+        effort: of a model of this package, 0 to 9; None takes the default.
     """
 
     kind: str
@@ -86,6 +87,7 @@ class CodecSpec:
     device: str | None = None
     fast: bool = False
     norm: str | None = None
+    effort: int | None = None
 
     @property
     def learned(self) -> bool:
@@ -108,12 +110,19 @@ class LearnedCodec:
         name: how it is named in the results.
         sources: names or paths of the models.
         device: a torch device; None takes the CPU.
+        effort: 0 to 9, how long the encoder looks for better symbols; None takes the default.
 
     Raises:
         ModelError: there is no such model; or several are given and one has a variable rate.
     """
 
-    def __init__(self, name: str, sources: tuple[str, ...], device: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        sources: tuple[str, ...],
+        device: str | None = None,
+        effort: int | None = None,
+    ) -> None:
         from gdncodec.codec import Codec
 
         self.name = self.label = name
@@ -132,6 +141,7 @@ class LearnedCodec:
         self.quality_range = (ends[0], ends[-1]) if ends else (0.0, 100.0)
         self.step = 0.0 if ends else 0.01
         self._device = device
+        self._effort = effort
 
     @property
     def qualities(self) -> tuple[float, ...]:
@@ -142,14 +152,16 @@ class LearnedCodec:
 
         models = ", ".join(f"{c.entry.name} {c.entry.fingerprint.hex()}" for c in self._codecs)
         config = self._codecs[0].entry.config
-        lambdas = f"lambda {QUALITY_LAMBDAS[0]:g} to {QUALITY_LAMBDAS[1]:g} at quality 0 to 100"
+        low, high = QUALITY_LAMBDAS[config.metric]
+        lambdas = f"lambda {low:g} to {high:g} for {config.metric} at quality 0 to 100"
+        effort = "default effort" if self._effort is None else f"effort {self._effort}"
         return (
             f"gdncodec {__version__}, {models}; {config.norm} norm, {config.latent_channels} "
-            f"latent channels; {lambdas}; {self._device or 'cpu'}"
+            f"latent channels; {lambdas}; {effort}; {self._device or 'cpu'}"
         )
 
     def encode(self, picture: Picture, quality: float) -> bytes:
-        return self._codec_at(quality).compress(picture, quality)
+        return self._codec_at(quality).compress(picture, quality, effort=self._effort)
 
     def decode(self, data: bytes) -> "NDArray[Any]":
         pixels: NDArray[Any] = self._codec_of(data).decompress(data).pixels
@@ -172,13 +184,14 @@ class LearnedCodec:
         )
 
 
-def model_spec(text: str, *, device: str | None = None) -> CodecSpec:
+def model_spec(text: str, *, device: str | None = None, effort: int | None = None) -> CodecSpec:
     """Read a model as it is written on the command line.
 
     Args:
         text: ``NAME``, ``FILE``, or ``LABEL=FILE,FILE,...`` for models of one rate that make one
             curve, or ``LABEL=compressai:ARCHITECTURE:FILE,FILE,...`` for checkpoints of CompressAI.
         device: a torch device; None takes the CPU.
+        effort: of a model of this package; it becomes part of the name, as in ``photo-e5``.
 
     Raises:
         ModelError: there is no such model or checkpoint.
@@ -200,7 +213,9 @@ def model_spec(text: str, *, device: str | None = None) -> CodecSpec:
     entries = [find_model(source or None) for source in rest.split(",")]
     sources = tuple(str(entry.path.resolve()) for entry in entries)
     norm = entries[0].config.norm
-    return CodecSpec("model", label or entries[0].name, sources, device, norm=norm)
+    name = label or entries[0].name
+    name = name if effort is None else f"{name}-e{effort}"
+    return CodecSpec("model", name, sources, device, norm=norm, effort=effort)
 
 
 def models_of_norms(norms: Sequence[str]) -> list[str]:
@@ -230,7 +245,7 @@ def open_codec(spec: CodecSpec) -> MeasuredCodec:
     if spec.kind == "anchor":
         return find_anchor(spec.name, fast=spec.fast)
     if spec.kind == "model":
-        return LearnedCodec(spec.name, spec.sources, spec.device)
+        return LearnedCodec(spec.name, spec.sources, spec.device, spec.effort)
     from gdncodec.evaluation.foreign import CompressAICodec
 
     return CompressAICodec(spec.name, spec.sources[0], spec.sources[1:], spec.device)

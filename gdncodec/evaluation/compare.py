@@ -10,12 +10,12 @@ from gdncodec.evaluation.report import Report, Table, write_report
 from gdncodec.evaluation.run import describe_codecs, opened
 from gdncodec.evaluation.session import (
     Say,
-    check_installed,
     installed_anchors,
     progress_bar,
     raise_failures,
 )
 from gdncodec.evaluation.visuals import Shown, show_at_sizes
+from gdncodec.extras import check_installed
 
 __all__ = ["COMPARED", "compare_picture"]
 
@@ -59,7 +59,7 @@ def compare_picture(
         GdnCodecError: the model is missing or damaged.
         ValueError: a name is unknown, or both sizes are given.
     """
-    check_installed("pytorch_msssim", "tqdm")
+    check_installed("pytorch_msssim", "tqdm", extra="eval")
     if output.exists() and not overwrite:
         raise FileExistsError(output)
     spec = model_spec(model or "", device=device)

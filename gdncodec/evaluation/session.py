@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from gdncodec.errors import GdnCodecError, ImageError
@@ -16,10 +15,10 @@ from gdncodec.evaluation.pictures import find_pictures
 from gdncodec.evaluation.run import Evaluation, evaluate
 from gdncodec.evaluation.summary import Summary, summarise, write_files
 from gdncodec.evaluation.visuals import Shown, show_at_sizes
+from gdncodec.extras import check_installed
 
 __all__ = [
     "EvaluationRequest",
-    "check_installed",
     "installed_anchors",
     "progress_bar",
     "raise_failures",
@@ -62,6 +61,7 @@ class EvaluationRequest:
     out: Path
     models: Sequence[str] = ()
     norms: Sequence[str] = ()
+    efforts: Sequence[int | None] = ()
     anchors: Sequence[str] = tuple(ANCHORS)
     published: Sequence[Path] = ()
     qualities: Sequence[float] = ()
@@ -87,11 +87,15 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
         GdnCodecError: a model or a result file is missing or damaged.
         ValueError: a name is unknown, or given twice.
     """
-    check_installed("bjontegaard", "matplotlib", "pytorch_msssim", "tqdm")
+    check_installed("bjontegaard", "matplotlib", "pytorch_msssim", "tqdm", extra="eval")
     paths = find_pictures(request.pictures)
     published = [read_curve(path) for path in request.published]
     models = dict.fromkeys([*request.models, *models_of_norms(request.norms)])
-    specs = [model_spec(text, device=request.device) for text in models or [""]]
+    specs = [
+        model_spec(text, device=request.device, effort=effort)
+        for text in models or [""]
+        for effort in request.efforts or [None]
+    ]
     anchors, missing = installed_anchors(request.anchors, request.fast)
     specs += anchors
     for reason in missing:
@@ -122,18 +126,6 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
     write_files(request.out, evaluation, summary, shown=shown, originals=originals)
     raise_failures(evaluation.failures, str(request.out))
     return summary
-
-
-def check_installed(*modules: str) -> None:
-    """Say before hours of work, and not after them, that a package is missing.
-
-    Raises:
-        GdnCodecError: one of the modules cannot be imported.
-    """
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
-        msg = f"{', '.join(missing)} not installed: pip install 'gdncodec[eval]'"
-        raise GdnCodecError(msg)
 
 
 def installed_anchors(names: Sequence[str], fast: bool) -> tuple[list[CodecSpec], list[str]]:

@@ -1,23 +1,78 @@
 """Rate-distortion loss."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
+from gdncodec.config import Metric
+from gdncodec.extras import check_installed
 from gdncodec.nn.model import CodecOutput
 
-__all__ = ["RateDistortionLoss", "rate_distortion"]
+__all__ = ["RateDistortion", "RateDistortionLoss", "check_metric", "ms_ssim", "rate_distortion"]
+
+_MS_SSIM_SIDE = 160
+"""Five scales with a window of 11 pixels need a longer side than this."""
 
 
-def rate_distortion(out: CodecOutput, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return bits per pixel (N,) and mean squared error on [0, 1] (N,) of a batch (N, 3, H, W)."""
-    pixels = x.shape[2] * x.shape[3]
-    bpp = out.bits.sum(dim=(1, 2, 3)) / pixels
-    mse = (out.x_hat.float() - x).square().mean(dim=(1, 2, 3))
-    return bpp, mse
+class RateDistortion(NamedTuple):
+    """What the pictures of a batch cost and how they came out, each (N,)."""
+
+    bpp: Tensor
+    """Estimated bits per pixel."""
+    mse: Tensor
+    """Mean squared error on [0, 1]."""
+    distortion: Tensor
+    """What lambda weighs: ``255^2 * MSE``, or ``1 - MS-SSIM``."""
+
+
+def check_metric(metric: Metric, side: int) -> None:
+    """Refuse pictures on which a metric is not defined, before anything is trained on them.
+
+    Args:
+        metric: what is trained on.
+        side: the shorter side of the crops, in pixels.
+
+    Raises:
+        GdnCodecError: the package that computes the metric is not installed.
+        ValueError: the crops are too small.
+    """
+    if metric == "ms-ssim":
+        check_installed("pytorch_msssim", extra="train")
+        if side <= _MS_SSIM_SIDE:
+            msg = f"metric ms-ssim needs crops above {_MS_SSIM_SIDE} pixels, got {side}"
+            raise ValueError(msg)
+
+
+def rate_distortion(out: CodecOutput, x: Tensor, metric: Metric = "mse") -> RateDistortion:
+    """Return rate and distortion of a batch (N, 3, H, W) in [0, 1].
+
+    Raises:
+        ValueError: MS-SSIM of pictures with a side of 160 pixels or less.
+    """
+    bpp = out.bits.sum(dim=(1, 2, 3)) / (x.shape[2] * x.shape[3])
+    x_hat = out.x_hat.float()
+    mse = (x_hat - x).square().mean(dim=(1, 2, 3))
+    distortion = 255**2 * mse if metric == "mse" else 1 - ms_ssim(x_hat, x)
+    return RateDistortion(bpp, mse, distortion)
+
+
+def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Return the multi-scale structural similarity (N,) of pictures (N, 3, H, W) in [0, 1].
+
+    Raises:
+        ValueError: a side has 160 pixels or less, too few for five scales.
+    """
+    check_metric("ms-ssim", min(x.shape[2:]))
+    from pytorch_msssim import ms_ssim as five_scales
+
+    similarity: Tensor = five_scales(x_hat, x, data_range=1.0, size_average=False)
+    return similarity
 
 
 class RateDistortionLoss(nn.Module):
-    """``bpp + lambda * 255^2 * MSE``, each sample divided by what its lambda usually costs.
+    """``bpp + lambda * distortion``, each sample divided by what its lambda usually costs.
 
     Without the division the samples of high lambda would own the gradient. The usual cost is a
     running mean, linear in log lambda between a few nodes, kept in a buffer.
@@ -26,12 +81,19 @@ class RateDistortionLoss(nn.Module):
         lambdas: smallest and largest lambda.
         nodes: number of nodes of the running mean.
         momentum: weight of the old value in a step.
+        add: sums a tensor over all processes that share a batch; the running mean is then that of
+            the whole batch in each of them.
     """
 
     def __init__(
-        self, lambdas: tuple[float, float], nodes: int = 6, momentum: float = 0.99
+        self,
+        lambdas: tuple[float, float],
+        nodes: int = 6,
+        momentum: float = 0.99,
+        add: Callable[[Tensor], Tensor] = lambda sums: sums,
     ) -> None:
         super().__init__()
+        self.add = add
         self.log_lambdas = (
             torch.tensor(lambdas[0]).log().item(),
             torch.tensor(lambdas[1]).log().item(),
@@ -40,9 +102,9 @@ class RateDistortionLoss(nn.Module):
         self.usual: Tensor
         self.register_buffer("usual", torch.full((nodes,), torch.nan))
 
-    def forward(self, bpp: Tensor, mse: Tensor, lambdas: Tensor) -> Tensor:
+    def forward(self, bpp: Tensor, distortion: Tensor, lambdas: Tensor) -> Tensor:
         """Return the mean normalised loss of samples (N,)."""
-        cost = bpp + lambdas * 255**2 * mse
+        cost = bpp + lambdas * distortion
         low, high = self.log_lambdas
         nodes = self.usual.numel()
         span = max(high - low, 1e-9)
@@ -50,9 +112,10 @@ class RateDistortionLoss(nn.Module):
         # Hat functions: how near each sample is to each node, (N, nodes).
         hats = (1 - (position[:, None] - torch.arange(nodes, device=bpp.device)).abs()).clamp(min=0)
         with torch.no_grad():
-            weight = hats.sum(dim=0)
-            seen = (hats * cost.detach()[:, None]).sum(dim=0) / weight.clamp(min=1e-9)
-            old = torch.where(self.usual.isnan(), cost.detach().mean(), self.usual)
+            weight, costs = self.add(torch.stack([hats, hats * cost[:, None]]).sum(dim=1))
+            seen = costs / weight.clamp(min=1e-9)
+            # The hats of a sample sum to one.
+            old = torch.where(self.usual.isnan(), costs.sum() / weight.sum(), self.usual)
             step = (1 - self.momentum) * weight.clamp(max=1)
             self.usual.copy_(old + step * (seen - old))
         return (cost / (hats @ self.usual)).mean()

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gdncodec.config import MID_GREY, ModelConfig
+from gdncodec.config import ModelConfig
 from gdncodec.nn.bottleneck import FactorizedDensity
 from gdncodec.nn.transforms import analysis, synthesis
 
@@ -15,6 +15,7 @@ __all__ = ["CodecModel", "CodecOutput", "Quantization"]
 Quantization = Literal["noise", "mixed", "round"]
 
 _INITIAL_SPREAD = 8.0
+_SMALLEST_GAIN = 1e-4  # below quality 0 the first segment goes on, and would pass through zero
 
 
 class CodecOutput(NamedTuple):
@@ -40,9 +41,11 @@ class CodecModel(nn.Module):
                                 density of y, bin width 1 / gain(q)
 
     The analysis does not see the quality q, so neither does the density of y: only the width of the
-    bins changes. Gains and inverse gains are vectors of M numbers at a few qualities, interpolated
-    linearly in their logarithm (Cui et al., arXiv 2003.02012), and start at the square root of
-    lambda (Kamisli et al., DCC 2024).
+    bins changes. Gains and inverse gains are vectors of M numbers at a few qualities (Cui et al.,
+    arXiv 2003.02012) and start at the square root of lambda (Kamisli et al., DCC 2024). Between
+    those qualities gains are linear, inverse gains linear in their logarithm: a channel that is
+    worth nothing at one quality has a gain near zero there, and must not sleep until just before
+    the next one, as it would if its gain rose geometrically.
 
     Quantisation of a forward: ``noise`` adds uniform noise for both rate and reconstruction,
     ``mixed`` rounds for the reconstruction (straight-through gradient), ``round`` rounds for both.
@@ -74,14 +77,17 @@ class CodecModel(nn.Module):
         left = position.floor().clamp(0, self.config.gain_nodes - 2)
         part = (position - left)[:, None]
         i = left.long()
-        pair = []
-        for table in (self.log_gain, self.log_inverse_gain):
-            logs = table[i] * (1 - part) + table[i + 1] * part
-            pair.append(logs.exp()[:, :, None, None])
-        return pair[0], pair[1]
+        gains, logs = self.log_gain.exp(), self.log_inverse_gain
+        gain = torch.lerp(gains[i], gains[i + 1], part).clamp(min=_SMALLEST_GAIN)
+        inverse_gain = torch.lerp(logs[i], logs[i + 1], part).exp()
+        return gain[:, :, None, None], inverse_gain[:, :, None, None]
 
     def forward(
-        self, x: Tensor, quality: Tensor, quantization: Quantization = "noise"
+        self,
+        x: Tensor,
+        quality: Tensor,
+        quantization: Quantization = "noise",
+        noise: Tensor | None = None,
     ) -> CodecOutput:
         """Encode and decode a batch as training needs it.
 
@@ -89,13 +95,14 @@ class CodecModel(nn.Module):
             x: pictures (N, 3, H, W) in [0, 1]; H and W are multiples of 16.
             quality: (N,), nominally 0 to 100.
             quantization: see the class.
+            noise: (N, M, H/16, W/16) in [-0.5, 0.5); drawn here if not given.
         """
-        y = self.g_a(x - MID_GREY).float()
+        y = self.g_a(x - self.config.pixel_offset).float()
         gain, inverse_gain = self.gains(quality)
         scaled = y * gain
-        noisy = scaled + torch.rand_like(scaled) - 0.5
+        noisy = scaled + (torch.rand_like(scaled) - 0.5 if noise is None else noise)
         rounded = _round_straight_through(scaled)
         for_rate = rounded if quantization == "round" else noisy
         for_picture = noisy if quantization == "noise" else rounded
         bits = self.density(for_rate / gain, 1 / gain)
-        return CodecOutput(self.g_s(for_picture * inverse_gain) + MID_GREY, bits)
+        return CodecOutput(self.g_s(for_picture * inverse_gain) + self.config.pixel_offset, bits)

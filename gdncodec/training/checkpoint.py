@@ -1,44 +1,96 @@
-"""Training state on disk: float32 weights and their moving average, in one safetensors file."""
+"""Training state on disk: one safetensors file, with JSON in its metadata."""
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from gdncodec.config import ModelConfig
 from gdncodec.errors import ModelError
 from gdncodec.files import write_safely
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "Counters", "load_checkpoint", "save_checkpoint"]
+
+
+@dataclasses.dataclass
+class Counters:
+    """Where a run stands."""
+
+    step: int = 0
+    """Steps done."""
+    averaged: int = 0
+    """Steps that the moving average has seen, those of earlier runs included."""
+    minutes: float = 0.0
+    """Time spent, before a resume included."""
+    skipped: int = 0
+    """Steps whose gradient was not finite."""
+    rollbacks: int = 0
+    """Times that the last good state was taken up again."""
+    slowdown: float = 1.0
+    """Factor of the learning rate after them."""
+    falling: bool = False
+    """The state before the decay of the learning rate has been written."""
+    best: float | None = None
+    """Best validation loss so far."""
 
 
 class Checkpoint(NamedTuple):
-    """State to continue from; the optimiser starts afresh with a warm-up."""
+    """State to continue from.
+
+    A light checkpoint has neither optimiser nor loss: whoever continues from it warms up again.
+    """
 
     config: ModelConfig
-    step: int
+    counters: Counters
     weights: dict[str, Tensor]
     average: dict[str, Tensor]
+    optimizer: dict[str, Any] | None = None
+    """The ``state_dict`` of the optimiser."""
+    criterion: dict[str, Tensor] | None = None
+    """The ``state_dict`` of the loss."""
+    options: dict[str, Any] | None = None
+    """The fields of :class:`gdncodec.training.options.TrainingOptions`."""
+
+    @property
+    def is_complete(self) -> bool:
+        """A run can go on from here as if nothing had happened."""
+        return self.optimizer is not None and self.criterion is not None
+
+    @property
+    def light(self) -> "Checkpoint":
+        return self._replace(optimizer=None, criterion=None)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint so that a crash leaves the old file or the new one, whole."""
-    tensors = {f"weights.{k}": v for k, v in checkpoint.weights.items()}
-    tensors |= {f"average.{k}": v for k, v in checkpoint.average.items()}
+    """Write a checkpoint so that a crash leaves the old file or the new one, whole.
+
+    Raises:
+        OSError: the folder is missing, full or not writable.
+    """
+    parts = checkpoint._asdict()
+    metadata = {
+        "config": parts.pop("config").to_json(),
+        "counters": json.dumps(dataclasses.asdict(parts.pop("counters"))),
+        "options": json.dumps(parts.pop("options")),
+    }
+    if parts["average"] is parts["weights"]:
+        parts["average"] = {}
+    tensors: dict[str, Tensor] = {}
+    metadata["parts"] = json.dumps({k: _flatten(v, k, tensors) for k, v in parts.items()})
     tensors = {
         k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()
     }
-    metadata = {"config": checkpoint.config.to_json(), "step": json.dumps(checkpoint.step)}
     with write_safely(path, overwrite=True) as temporary:
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(save(tensors, metadata))  # save_file would raise no OSError
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint; its tensors are on the CPU.
 
     Raises:
         ModelError: the file is missing or is no checkpoint.
@@ -48,13 +100,49 @@ def load_checkpoint(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         config = ModelConfig.from_json(metadata["config"])
-        step = int(metadata["step"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        if "step" in metadata:  # the form of files from before the optimiser was kept
+            step = int(metadata["step"])
+            parts = {
+                kind: {
+                    k.removeprefix(f"{kind}."): v for k, v in tensors.items() if k.startswith(kind)
+                }
+                for kind in ("weights", "average")
+            }
+            checkpoint = Checkpoint(config, Counters(step, step), **parts)
+        else:
+            counters = Counters(**json.loads(metadata["counters"]))
+            parts = {k: _nest(v, tensors) for k, v in json.loads(metadata["parts"]).items()}
+            options = json.loads(metadata["options"])
+            checkpoint = Checkpoint(config, counters, **parts, options=options)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         msg = f"{path}: not a training checkpoint ({error})"
         raise ModelError(msg) from error
-    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}}
-    for key, value in tensors.items():
-        part, name = key.split(".", 1)
-        parts[part][name] = value
     # To be kept small a checkpoint may leave the average out; it then begins at the weights.
-    return Checkpoint(config, step, parts["weights"], parts["average"] or parts["weights"])
+    return checkpoint._replace(average=checkpoint.average or checkpoint.weights)
+
+
+def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return nested dicts and lists as JSON can hold them, and put their tensors into a dict.
+
+    A dict becomes ``{"dict": [[key, value], ...]}``, because keys may be numbers; a tensor becomes
+    ``{"tensor": name}``, with the keys and indices that lead to it in the name, between dots.
+    """
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[k, _flatten(v, f"{name}.{k}", tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_flatten(v, f"{name}.{i}", tensors) for i, v in enumerate(value)]
+    return value
+
+
+def _nest(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Undo :func:`_flatten`; tuples have become lists."""
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        return {k: _nest(v, tensors) for k, v in value["dict"]}
+    if isinstance(value, list):
+        return [_nest(v, tensors) for v in value]
+    return value

@@ -1,72 +1,276 @@
 """Training pictures, held in memory and cropped there."""
 
+import hashlib
+import os
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from gdncodec.errors import ImageError
 
-__all__ = ["CropSampler", "find_pictures", "read_rgb"]
+__all__ = [
+    "CropSampler",
+    "find_pictures",
+    "load_pictures",
+    "manifest",
+    "pictures_of_slots",
+    "read_rgb",
+]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_LARGEST_REDUCTION = 2.0
+
+_READERS = min(8, os.cpu_count() or 1)
+"""Threads that read files; Pillow decodes and hashlib hashes without holding the interpreter."""
 
 
 def find_pictures(folders: Iterable[Path]) -> list[Path]:
-    """Return every file below the folders that Pillow knows by its suffix, sorted."""
-    suffixes = set(Image.registered_extensions())
-    files = (p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in suffixes)
+    """Return every file below the folders that Pillow can open by its suffix, sorted."""
+    suffixes = {s for s, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    files = {p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in suffixes}
     return sorted(p for p in files if p.is_file())
 
 
 def read_rgb(path: Path) -> np.ndarray:
     """Return a picture as uint8 (H, W, 3).
 
+    Of several frames it is the first. Grey becomes three equal channels, alpha is left out, 16 bits
+    are rounded to 8, and the EXIF orientation is not applied.
+
     Raises:
         ImageError: the file is not a readable picture.
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        msg = f"{path}: not a readable picture ({error})"
-        raise ImageError(msg) from error
+            return _as_rgb(image)
+    except Exception as error:  # damaged files make Pillow and its plugins raise almost anything
+        raise _unreadable(path, error) from error
+
+
+def _as_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode == "F":
+        msg = "its samples are not whole numbers"
+        raise ValueError(msg)
+    if image.mode.startswith("I"):  # Pillow itself would clip 16 bits to 8
+        samples = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return np.repeat(((samples + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # without this stop Pillow warns
+    return np.asarray(image.convert("RGB"))
+
+
+def _unreadable(path: Path, error: Exception) -> ImageError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ImageError(f"{path}: not a readable picture ({reason})")
+
+
+def load_pictures(
+    files: Sequence[Path], crop: int, report: Callable[[str], None]
+) -> tuple[list[Tensor], list[Path]]:
+    """Read the pictures that can be used for training, and name the others.
+
+    They share one block of memory of their size: shared memory, where the system has enough of it.
+
+    Args:
+        files: what to read.
+        crop: pictures of a smaller width or height are refused, in pixels.
+        report: gets a line for every file that is skipped.
+
+    Returns:
+        Pictures, uint8 (3, H, W) with the channels next to each other in memory, and their files.
+    """
+    sizes = _each(lambda file: _size(file, crop), files, report)
+    places = _allocate([size for _, size in sizes])
+    jobs = [(file, place) for (file, _), place in zip(sizes, places, strict=True)]
+    read = _each(_read_into, jobs, report)
+    return [picture for _, picture in read], [file for (file, _), _ in read]
+
+
+def _each(
+    do: Callable[[Item], Result], items: Sequence[Item], report: Callable[[str], None]
+) -> list[tuple[Item, Result]]:
+    """Do something with every item, in threads; return items and results, without the failed."""
+    pool = ThreadPoolExecutor(_READERS)
+    kept = []
+    try:
+        for item, future in [(item, pool.submit(do, item)) for item in items]:
+            error = future.exception()
+            if isinstance(error, ImageError):
+                report(f"skipped {error}")
+            else:
+                kept.append((item, future.result()))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for all the others
+    return kept
+
+
+def _size(file: Path, crop: int) -> tuple[int, int]:
+    """Return height and width as the head of the file says."""
+    try:
+        with Image.open(file) as image:
+            width, height = image.size
+    except Exception as error:  # as in read_rgb
+        raise _unreadable(file, error) from error
+    if min(height, width) < crop:
+        msg = f"{file}: {width} x {height} is smaller than a crop of {crop}"
+        raise ImageError(msg)
+    return height, width
+
+
+def _allocate(sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Return a place (3, H, W) for every picture."""
+    lengths = [3 * height * width for height, width in sizes]
+    block = torch.empty(sum(lengths), dtype=torch.uint8)
+    try:
+        block.share_memory_()  # one block, because each takes a file handle
+    except RuntimeError:  # containers often have no more than 64 MB
+        block = torch.empty(sum(lengths), dtype=torch.uint8)
+    parts = zip(block.split(lengths), sizes, strict=True)
+    return [part.view(height, width, 3).permute(2, 0, 1) for part, (height, width) in parts]
+
+
+def _read_into(job: tuple[Path, Tensor]) -> Tensor:
+    file, place = job
+    pixels, target = read_rgb(file), place.permute(1, 2, 0).numpy()
+    if pixels.shape != target.shape:
+        msg = f"{file}: not a readable picture (it is of another size than its head says)"
+        raise ImageError(msg)
+    target[...] = pixels
+    return place
+
+
+def manifest(files: Sequence[Path]) -> dict[str, Any]:
+    """Return what identifies a set of pictures, ready for JSON.
+
+    Returns:
+        ``pictures``, their number; ``files``, the SHA-256 of each by its path; and ``sha256``, one
+        over all of these in sorted order, so that names and folders do not matter.
+    """
+    with ThreadPoolExecutor(_READERS) as pool:
+        hashes = list(pool.map(lambda f: hashlib.sha256(f.read_bytes()).hexdigest(), files))
+    return {
+        "pictures": len(files),
+        "sha256": hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest(),
+        "files": dict(zip((f.as_posix() for f in files), hashes, strict=True)),
+    }
+
+
+def pictures_of_slots(count: int, batch: int, slots: Iterable[int]) -> list[int]:
+    """Return the indices, in order, of the pictures from which some slots of a batch draw.
+
+    Slot i draws from the pictures i, i + batch, i + 2 * batch and so on; if there are fewer
+    pictures than slots, from picture i modulo their number. So a process that computes a share of
+    the slots holds only a share of the pictures.
+
+    Args:
+        count: number of usable pictures, over all processes.
+        batch: number of slots, over all processes.
+        slots: those in question, each from 0 to below ``batch``.
+    """
+    return sorted({index for slot in slots for index in _pictures_of(count, batch, slot)})
+
+
+def _pictures_of(count: int, batch: int, slot: int) -> range:
+    if 0 < count <= slot:
+        return range(slot % count, slot % count + 1)
+    return range(slot, count, batch)
 
 
 class CropSampler:
-    """Draws batches of random crops, scaled by 0.5 to 1, flipped and turned.
+    """Draws batches of random crops.
+
+    A crop is a square window of a picture. Half of the windows have the size of the crop, the
+    others are up to twice as large and reduced to it with an antialiased bicubic filter. Each crop
+    is then turned and flipped into one of its eight symmetries.
+
+    What a slot of a batch shows is a function of the seed, the step and the slot: it depends
+    neither on earlier draws nor on which process draws it.
 
     Args:
-        pictures: uint8 arrays (H, W, 3).
+        pictures: uint8 tensors (3, H, W), or those of the slots' pictures by their index.
         crop: side of a crop in pixels.
+        batch: crops of a step, over all processes.
         seed: seed of the draws.
+        slots: which crops of a batch to draw; by default all.
+        device: where the pictures are held and cropped.
+        count: number of pictures over all processes; by default as many as are given.
+
+    Raises:
+        ValueError: there is no picture, one that a slot draws from is missing, or one is smaller
+            than a crop.
     """
 
-    def __init__(self, pictures: list[np.ndarray], crop: int, seed: int) -> None:
-        self.pictures = pictures
+    def __init__(
+        self,
+        pictures: Mapping[int, Tensor] | Sequence[Tensor],
+        crop: int,
+        batch: int,
+        seed: int,
+        *,
+        slots: range | None = None,
+        device: torch.device | str = "cpu",
+        count: int | None = None,
+    ) -> None:
+        held = pictures if isinstance(pictures, Mapping) else dict(enumerate(pictures))
         self.crop = crop
-        self.random = random.Random(seed)
+        self.batch = batch
+        self.seed = seed
+        self.slots = range(batch) if slots is None else slots
+        self.device = torch.device(device)
+        self.count = len(held) if count is None else count
+        needed = pictures_of_slots(self.count, batch, self.slots)
+        missing = [index for index in needed if index not in held]
+        if missing or not needed:
+            what = f"picture {missing[0]} of {self.count} is missing" if missing else "no pictures"
+            msg = f"{what}: nothing to draw crops from"
+            raise ValueError(msg)
+        for index in needed:
+            _, height, width = held[index].shape
+            if min(height, width) < crop:
+                msg = f"picture {index} is {width} x {height}, smaller than a crop of {crop}"
+                raise ValueError(msg)
+        self._pictures = {index: held[index].to(self.device) for index in needed}
 
-    def draw(self, batch: int) -> Tensor:
-        """Return a batch (batch, 3, crop, crop), float32 in [0, 1]."""
-        return torch.stack([self._draw_one() for _ in range(batch)])
+    def draw(self, step: int) -> Tensor:
+        """Return the crops of a step.
 
-    def _draw_one(self) -> Tensor:
-        picture = self.random.choice(self.pictures)
-        height, width, _ = picture.shape
-        largest = min(2.0, min(height, width) / self.crop)
-        # Half of the crops keep the scale of the picture.
-        ratio = self.random.uniform(1.0, largest) if self.random.random() < 0.5 else 1.0
-        side = int(self.crop * ratio)
-        top = self.random.randint(0, height - side)
-        left = self.random.randint(0, width - side)
-        part = picture[top : top + side, left : left + side]
+        Returns:
+            (slots, 3, crop, crop), float32 in [0, 1], channels_last, on the device.
+        """
+        shape = (len(self.slots), self.crop, self.crop, 3)
+        batch = torch.empty(shape, dtype=torch.uint8, device=self.device).permute(0, 3, 1, 2)
+        for place, slot in zip(batch, self.slots, strict=True):
+            place.copy_(self._draw_one(random.Random(f"{self.seed}/{step}/{slot}"), slot))
+        return batch / 255
+
+    def _draw_one(self, rng: random.Random, slot: int) -> Tensor:
+        picture = self._pictures[rng.choice(_pictures_of(self.count, self.batch, slot))]
+        _, height, width = picture.shape
+        largest = min(_LARGEST_REDUCTION, min(height, width) / self.crop)
+        side = int(self.crop * (rng.uniform(1.0, largest) if rng.random() < 0.5 else 1.0))
+        top = rng.randint(0, height - side)
+        left = rng.randint(0, width - side)
+        window = picture[:, top : top + side, left : left + side]
         if side != self.crop:
-            image = Image.fromarray(part).resize((self.crop, self.crop), Image.Resampling.LANCZOS)
-            part = np.asarray(image)
-        part = np.rot90(part, self.random.randrange(4))
-        if self.random.random() < 0.5:
-            part = part[:, ::-1]
-        return torch.from_numpy(part.copy()).permute(2, 0, 1).float() / 255
+            window = _reduced(window, self.crop)
+        if rng.random() < 0.5:
+            window = window.transpose(1, 2)
+        return window.flip([axis for axis in (1, 2) if rng.random() < 0.5])
+
+
+def _reduced(window: Tensor, side: int) -> Tensor:
+    """Return a square uint8 picture (3, H, W) with another side."""
+    on_cpu = window.device.type == "cpu"
+    x = window[None] if on_cpu else window[None].float()  # only the CPU can filter whole numbers
+    y = interpolate(x, (side, side), mode="bicubic", antialias=True)[0]
+    return y if on_cpu else y.round_().clamp_(0, 255).byte()

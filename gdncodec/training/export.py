@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gdncodec.config import MID_GREY
 from gdncodec.contexts import QUALITY_ROWS
 from gdncodec.nn.model import CodecModel
 from gdncodec.norms.inference import fold
@@ -53,10 +52,8 @@ def export_model(
     tables, contexts, report = fit_contexts(latents, gains)
     tensors["tables.frequencies"] = tables.frequencies
     tensors["tables.halfwidths"] = tables.halfwidths
-    tensors["contexts.group_of_channel"] = contexts.group_of_channel
-    tensors["contexts.weights"] = contexts.weights
-    tensors["contexts.neighbour_weights"] = contexts.neighbour_weights
-    tensors["contexts.table_of"] = contexts.table_of
+    for field in dataclasses.fields(contexts):
+        tensors[f"contexts.{field.name}"] = getattr(contexts, field.name)
     return model, report
 
 
@@ -66,5 +63,6 @@ def _latent(network: CodecModel, picture: "NDArray[np.uint8]") -> "NDArray[np.fl
     height, width = (min(n // 16, SLICE) * 16 for n in picture.shape[:2])
     device = next(network.parameters()).device
     x = torch.from_numpy(picture[:height, :width].copy()).permute(2, 0, 1)[None].to(device)
-    y: NDArray[np.float32] = network.g_a(x.float() / 255 - MID_GREY)[0].cpu().numpy()
+    pixels = x.float() / 255 - network.config.pixel_offset
+    y: NDArray[np.float32] = network.g_a(pixels)[0].cpu().numpy()
     return y

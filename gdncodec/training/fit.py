@@ -1,14 +1,16 @@
 """Fits what entropy coding needs, by counting: the bank of tables, and the contexts."""
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gdncodec.coder import TOTAL_FREQUENCY, Tables
+from gdncodec.coder import TOTAL_FREQUENCY, Tables, code_lengths
 from gdncodec.contexts import (
     LEVELS,
     PHASES,
     QUALITY_ROWS,
+    SILENT,
     Contexts,
     clipped_magnitudes,
     phase_positions,
@@ -18,17 +20,20 @@ from gdncodec.contexts import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["fit_bank", "fit_contexts"]
+__all__ = ["cheapest_tables", "fit_bank", "fit_contexts"]
 
 _LARGEST = 255  # a symbol beyond it is always escaped
 _SIZE = 2 * _LARGEST + 2
-_TABLES = 128
+_TABLES = 192
 _ROUNDS = 10
 _FLOOR = 0.02  # counts given to symbols that were not seen
 _TAIL = 1e-5  # share of the symbols that a table leaves to the escape
 _GROUPS = 8
 _QUIET = 1e-3  # channels of a smaller mean magnitude neither have nor give contexts
 _UNIT = 1024  # integer weights are so many times the real ones
+_SET_ROWS = (0, 16, 50)  # whole qualities at which groups and weights are fitted
+_SILENT = 2e-5  # channels with a smaller share of symbols that are not zero are not coded
+_SET_STEP = 4  # the set is chosen at every fourth whole quality
 _BANK_STEP = 10  # the bank is fitted to every tenth whole quality
 _PRIOR = 8.0  # symbols' worth of the channel's own histogram behind each context
 _SWEEPS = 40
@@ -48,30 +53,87 @@ def fit_contexts(
         the qualities: ``bits_static`` with one table for each channel and quality,
         ``bits_contexts`` as they are coded.
     """
-    middle = [_symbols(y, gains[QUALITY_ROWS // 2]) for y in latents]
-    groups = _groups(middle)
-    weights, neighbours = _fit_weights(middle, groups)
-    table_of = np.zeros((QUALITY_ROWS, groups.size, PHASES, LEVELS), np.uint8)
-    contexts = Contexts(groups, weights, neighbours, table_of)
-
-    rows = range(0, QUALITY_ROWS, _BANK_STEP)
-    sample = [_histograms(latents, gains[row], contexts).reshape(-1, _SIZE) for row in rows]
-    seen = np.concatenate(sample)
-    bank = fit_bank(seen[seen.any(axis=1)])
-    costs = np.stack([_code_lengths(f, _SIZE) for f in bank.split]).astype(np.float32)
+    contexts = _fit_sets(latents, gains)
+    bank = _fit_bank(latents, gains, contexts)
+    costs = np.stack([code_lengths(f, _LARGEST) for f in bank.split]).astype(np.float32)
+    set_of_row = contexts.set_of_row.copy()
+    table_of = contexts.table_of.copy()
     static = conditional = symbols = 0.0
     for row in range(QUALITY_ROWS):
-        counts = _histograms(latents, gains[row], contexts)
-        own = counts.sum(axis=(1, 2), keepdims=True)
-        bits, own_bits = counts @ costs.T, own @ costs.T
-        prior = own_bits * (_PRIOR / own.sum(axis=-1, keepdims=True))
-        table_of[row] = (bits + prior).argmin(axis=-1)
-        chosen = table_of[row][..., None].astype(np.intp)
-        conditional += float(np.take_along_axis(bits, chosen, axis=-1).sum())
-        static += float(own_bits.min(axis=-1).sum())
-        symbols += float(own.sum())
+        table_of[row, _idle(latents, gains[row])] = SILENT
+        candidates = _sets_around(row) if row % _SET_STEP == 0 else [int(set_of_row[row - 1])]
+        trials = []
+        for chosen in candidates:
+            trial = replace(contexts, set_of_row=np.full(QUALITY_ROWS, chosen), table_of=table_of)
+            counts = _histograms(latents, gains[row], trial, row)
+            trials.append(_Choice(chosen, *_choose_tables(counts, costs)))
+        best = min(trials, key=lambda choice: choice.bits)
+        set_of_row[row] = best.chosen
+        coded = ~trial.silent(row)
+        table_of[row, coded] = best.tables[coded]
+        conditional += best.bits
+        static += best.bits_static
+        symbols += sum(y.size for y in latents)
     report = {"bits_static": static / symbols, "bits_contexts": conditional / symbols}
-    return bank, contexts, report
+    return bank, replace(contexts, set_of_row=set_of_row, table_of=table_of), report
+
+
+class _Choice(NamedTuple):
+    """What a set of groups and weights makes of one quality."""
+
+    chosen: int
+    bits: float
+    bits_static: float
+    tables: "NDArray[np.intp]"
+    """(M, 2, 16)."""
+
+
+def _choose_tables(
+    counts: "NDArray[np.float32]", costs: "NDArray[np.float32]"
+) -> "tuple[float, float, NDArray[np.intp]]":
+    """Return bits, bits with one table a channel, and the tables, of counts (M, 2, 16, n)."""
+    own = counts.sum(axis=(1, 2), keepdims=True)
+    bits, own_bits = counts @ costs.T, own @ costs.T
+    prior = own_bits * (_PRIOR / np.maximum(own.sum(axis=-1, keepdims=True), 1))
+    tables = (bits + prior).argmin(axis=-1)
+    total = float(np.take_along_axis(bits, tables[..., None], axis=-1).sum())
+    return total, float(own_bits.min(axis=-1).sum()), tables
+
+
+def _idle(latents: "list[NDArray[np.float32]]", gain: "NDArray[np.float32]") -> "NDArray[np.bool_]":
+    """Return which channels (M,) are so nearly always zero that they are better not coded."""
+    active = sum((np.abs(y) * gain[:, None, None] > 0.5).sum(axis=(1, 2)) for y in latents)
+    return np.asarray(active <= _SILENT * sum(y[0].size for y in latents))
+
+
+def _fit_sets(latents: "list[NDArray[np.float32]]", gains: "NDArray[np.float32]") -> Contexts:
+    """Fit groups and weights at a few qualities; the rows take the first set and table 0."""
+    fitted = []
+    for row in _SET_ROWS:
+        symbols = [_symbols(y, gains[row]) for y in latents]
+        groups = _groups(symbols)
+        fitted.append((groups, *_fit_weights(symbols, groups)))
+    groups, weights, neighbours = (np.stack(parts) for parts in zip(*fitted, strict=True))
+    table_of = np.zeros((QUALITY_ROWS, groups.shape[1], PHASES, LEVELS), np.uint8)
+    return Contexts(np.zeros(QUALITY_ROWS, np.uint8), groups, weights, neighbours, table_of)
+
+
+def _sets_around(row: int) -> list[int]:
+    """Return the sets that may suit a quality: those fitted next below and next above it."""
+    above = int(np.searchsorted(_SET_ROWS, row))
+    return sorted({max(above - 1, 0), min(above, len(_SET_ROWS) - 1)})
+
+
+def _fit_bank(
+    latents: "list[NDArray[np.float32]]", gains: "NDArray[np.float32]", contexts: Contexts
+) -> Tables:
+    sample = []
+    for row in range(0, QUALITY_ROWS, _BANK_STEP):
+        chosen = np.abs(np.array(_SET_ROWS) - row).argmin()
+        trial = replace(contexts, set_of_row=np.full(QUALITY_ROWS, chosen))
+        counts = _histograms(latents, gains[row], trial, row).reshape(-1, _SIZE)
+        sample.append(counts[counts.any(axis=1)])
+    return fit_bank(np.concatenate(sample))
 
 
 def _symbols(y: "NDArray[np.float32]", gain: "NDArray[np.float32]") -> "NDArray[np.int32]":
@@ -127,21 +189,24 @@ def _as_integers(weights: "NDArray[np.float64]") -> "NDArray[np.int16]":
 
 
 def _histograms(
-    latents: "list[NDArray[np.float32]]", gain: "NDArray[np.float32]", contexts: Contexts
+    latents: "list[NDArray[np.float32]]",
+    gain: "NDArray[np.float32]",
+    contexts: Contexts,
+    row: int,
 ) -> "NDArray[np.float32]":
     """Return counts (M, 2, 16, 512) of the symbols by channel, phase and level, escapes last."""
     m = gain.size
-    found = []
+    found = [np.empty(0, np.int32)]
     for y in latents:
         symbols = _symbols(y, gain)
         shape = (symbols.shape[1], symbols.shape[2])
         flat = symbols.reshape(m, -1)
         entries = np.where(np.abs(flat) > _LARGEST, np.int32(_SIZE - 1), flat + _LARGEST)
         magnitudes = clipped_magnitudes(flat)
-        for step in contexts.whole_steps(*shape):
+        for step in contexts.steps(*shape, row):
             levels = contexts.levels(step, magnitudes, shape)
             first = (step.channels[:, None] * PHASES + step.phase).astype(np.int32) * LEVELS
-            index = (first + levels) * _SIZE + entries[:, step.positions]
+            index = (first + levels) * _SIZE + entries[np.ix_(step.channels, step.positions)]
             found.append(index.ravel())
     counts = np.bincount(np.concatenate(found), minlength=m * PHASES * LEVELS * _SIZE)
     return counts.reshape(m, PHASES, LEVELS, _SIZE).astype(np.float32)
@@ -155,11 +220,12 @@ def fit_bank(histograms: "NDArray[Any]", tables: int = _TABLES) -> Tables:
 
     Args:
         histograms: counts (n, 2 * L + 2) of the symbols -L to L, and of those beyond.
-        tables: size of the bank, at most 256; fewer if there are fewer histograms.
+        tables: size of the bank, at most 255; fewer if there are fewer histograms.
     """
     counts = histograms.astype(np.float32)
+    largest = counts.shape[1] // 2 - 1
     total = counts.sum(axis=1)
-    mean = counts @ np.abs(np.arange(counts.shape[1]) - counts.shape[1] // 2 + 1) / total
+    mean = counts @ np.abs(np.arange(counts.shape[1]) - largest) / total
     order = np.argsort(mean, kind="stable")
     # Begin with equal shares of the information and not of the histograms, most of which are idle.
     share = np.cumsum((total * np.log2(1 + mean + 1e-3))[order])
@@ -171,10 +237,19 @@ def fit_bank(histograms: "NDArray[Any]", tables: int = _TABLES) -> Tables:
             _integer_table(counts[chosen == t].sum(axis=0, dtype=np.float64))
             for t in np.unique(chosen)
         ]
-        costs = np.stack([_code_lengths(f, counts.shape[1]) for f in built]).astype(np.float32)
+        costs = np.stack([code_lengths(f, largest) for f in built]).astype(np.float32)
         chosen = (counts @ costs.T).argmin(axis=1)
     halfwidths = np.array([f.size // 2 - 1 for f in built], np.int32)
     return Tables(np.concatenate(built).astype(np.int32), halfwidths)
+
+
+def cheapest_tables(
+    histograms: "NDArray[Any]", bank: Tables
+) -> "tuple[NDArray[np.uint8], NDArray[np.float64]]":
+    """Return the table (n,) that codes each histogram (n, 2 * L + 2) shortest, and its bits."""
+    costs = np.stack([code_lengths(f, histograms.shape[1] // 2 - 1) for f in bank.split])
+    bits = histograms @ costs.T
+    return bits.argmin(axis=1).astype(np.uint8), bits.min(axis=1)
 
 
 def _integer_table(counts: "NDArray[np.float64]") -> "NDArray[np.int64]":
@@ -192,13 +267,3 @@ def _integer_table(counts: "NDArray[np.float64]") -> "NDArray[np.int64]":
     )
     frequencies[frequencies.argmax()] += TOTAL_FREQUENCY - frequencies.sum()
     return frequencies
-
-
-def _code_lengths(frequencies: "NDArray[np.int64]", size: int) -> "NDArray[np.float64]":
-    """Return the bits (size,) of every entry of a histogram under a table."""
-    bits = -np.log2(frequencies / TOTAL_FREQUENCY)
-    half, largest = frequencies.size // 2 - 1, size // 2 - 1
-    reach = np.abs(np.arange(-largest, largest + 2)) - half
-    escape = bits[-1] + 6 + 2 * np.log2(np.maximum(reach, 1))
-    escape[largest - half : largest + half + 1] = bits[:-1]
-    return escape

@@ -1,191 +1,199 @@
-"""The training loop, from pictures to checkpoints."""
+"""The training loop."""
 
 import dataclasses
 import math
+import os
+import random
+import shutil
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gdncodec.config import ModelConfig
-from gdncodec.nn.loss import RateDistortionLoss, rate_distortion
-from gdncodec.nn.model import CodecModel, Quantization
-from gdncodec.norms import norm_info
+from gdncodec.config import DOWNSAMPLING, ModelConfig
+from gdncodec.errors import GdnCodecError
+from gdncodec.nn.loss import rate_distortion
+from gdncodec.nn.model import CodecModel
 from gdncodec.norms.statistics import freeze_stats
 from gdncodec.norms.switchable import average_batch_statistics
-from gdncodec.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gdncodec.training.checkpoint import Checkpoint
 from gdncodec.training.data import CropSampler
+from gdncodec.training.distributed import ALONE, Workers, parallel
+from gdncodec.training.meter import Meter
+from gdncodec.training.options import Stage, TrainingOptions
+from gdncodec.training.recorder import Recorder
+from gdncodec.training.state import TrainingState
+from gdncodec.training.stopping import Stop
 
-__all__ = ["TrainingOptions", "train"]
+__all__ = ["train"]
 
-_VALIDATION_QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
+_PULSE = 20
+"""Steps on CUDA between two moments at which the host waits for the device."""
 
+_FAULTS = 10
+"""So many steps in a row whose gradient is not finite are undone."""
 
-@dataclasses.dataclass(frozen=True)
-class TrainingOptions:
-    """How long and how to train.
+_ROLLBACKS = 3
+"""A run that would be undone more often is given up."""
 
-    Args:
-        steps: stop after so many steps, or None.
-        max_minutes: stop after so many minutes, or None; one of the two is needed.
-        batch: crops in a step.
-        crop: side of a crop in pixels, a multiple of 16.
-        learning_rate: peak rate of Adam; the density learns five times as fast.
-        warmup: steps of rising rate at the start.
-        decay: last part of the run, in which the rate falls to zero.
-        mixed: last part of the run, in which the synthesis sees rounded latents.
-        frozen: last part of the run, in which the analysis and all running statistics stand still.
-        ema: weight of the old value in the moving average of the weights.
-        statistics_batches: batches over which switchable norms average their statistics at the end.
-        seed: seed of initial weights, crops, qualities and noise.
-        precision: ``bf16`` runs the inner convolutions under autocast, ``float32`` none.
-        device: a torch device.
-        report_seconds: time between two reports.
-    """
-
-    steps: int | None = None
-    max_minutes: float | None = None
-    batch: int = 8
-    crop: int = 128
-    learning_rate: float = 1e-3
-    warmup: int = 100
-    decay: float = 0.25
-    mixed: float = 0.2
-    frozen: float = 0.05
-    ema: float = 0.999
-    statistics_batches: int = 200
-    seed: int = 0
-    precision: str = "bf16"
-    device: str = "cpu"
-    report_seconds: float = 60.0
-
-    def __post_init__(self) -> None:
-        if self.steps is None and self.max_minutes is None:
-            msg = "training needs an end: give steps or max_minutes"
-            raise ValueError(msg)
-        if self.crop % 16 or self.crop < 32:
-            msg = f"crop must be a multiple of 16 and at least 32, got {self.crop}"
-            raise ValueError(msg)
+_WORTH_COMPILING = 10.0
+"""Minutes that a run on the CPU must have."""
 
 
 def train(
-    config: ModelConfig,
-    options: TrainingOptions,
-    pictures: list[np.ndarray],
-    validation: list[np.ndarray],
-    out: Path,
+    state: TrainingState,
+    sampler: CropSampler,
+    recorder: Recorder | None = None,
     *,
-    resume: Path | None = None,
-    report: Callable[[str], None] = print,
-) -> CodecModel:
-    """Train a codec and return it with the averaged weights, ready for export.
+    team: Workers = ALONE,
+    stop: Stop | None = None,
+) -> int | None:
+    """Train until the steps or the time are used up, or somebody asks to stop.
 
-    Writes ``before-decay.safetensors`` (continue from it) and ``last.safetensors`` into ``out``.
+    A step depends on the state, the seed and its number alone. So a run that is resumed does what
+    it would have done, and N processes do together what one would, up to rounding.
 
     Args:
-        config: what to build; a resumed run takes the checkpoint's.
-        options: how to train.
-        pictures: uint8 (H, W, 3), each at least as large as a crop.
-        validation: uint8 (H, W, 3); may be empty.
-        out: an existing folder.
-        resume: a checkpoint to continue from.
-        report: called with one line of text at a time.
+        state: what to train; it is changed, and at the end its ``average`` is ready for export.
+        sampler: gives the crops of this process.
+        recorder: what the main process does besides; the other processes have none.
+        team: the processes that train; each calls this function.
+        stop: tells whether to stop.
+
+    Returns:
+        The signal that ended the run, or None at its natural end.
+
+    Raises:
+        GdnCodecError: gradients stay infinite or undefined, whatever the learning rate.
     """
-    for norm in (config.norm, config.synthesis_norm):
-        if options.batch < norm_info(norm).minimum_batch:
-            msg = f"norm {norm} needs a batch of at least {norm_info(norm).minimum_batch}"
-            raise ValueError(msg)
-    torch.manual_seed(options.seed)
-    device = torch.device(options.device)
-    start = load_checkpoint(resume) if resume else None
-    config = start.config if start else config
-    model = CodecModel(config)
-    average = CodecModel(config)
-    first_step = start.step if start else 0
-    model.load_state_dict(start.weights if start else model.state_dict())
-    average.load_state_dict(start.average if start else model.state_dict())
-    model = model.to(device).to(memory_format=torch.channels_last)
-    average = average.to(device).to(memory_format=torch.channels_last).eval()
-    criterion = RateDistortionLoss((config.lambda_at(-2), config.lambda_at(102))).to(device)
-    sampler = CropSampler(pictures, options.crop, options.seed + first_step)
-    optimizer = _make_optimizer(model, options)
-
-    def save(name: str) -> None:
-        state = Checkpoint(config, step, model.state_dict(), average.state_dict())
-        save_checkpoint(out / name, state)
-
-    began = reported = time.monotonic()
-    step, steps_reported, losses = first_step, first_step, torch.zeros((), device=device)
-    decaying = False
-    while (progress := _progress(step - first_step, began, options)) < 1:
-        if not decaying and progress >= 1 - options.decay:
-            decaying = True
-            save("before-decay.safetensors")
-        _set_rate(optimizer, step - first_step, progress, options)
-        quantization: Quantization = "noise" if progress < 1 - options.mixed else "mixed"
-        model.g_a.requires_grad_(progress < 1 - options.frozen)
-        if progress >= 1 - options.frozen:
-            quantization = "round"
-            freeze_stats(model)
-
-        x = sampler.draw(options.batch).to(device, memory_format=torch.channels_last)
-        quality = _stratified_qualities(options.batch, config).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-            output = model(x, quality, quantization)
-        bpp, mse = rate_distortion(output, x)
-        loss = criterion(bpp, mse, _lambdas(config, quality))
-        optimizer.zero_grad()
-        loss.backward()
-        steepness = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        if torch.isfinite(steepness):
-            optimizer.step()
-        _update_average(average, model, min(options.ema, (step + 1) / (step + 10)))
-        step += 1
-        losses += loss.detach()
-
-        now = time.monotonic()
-        if now - reported >= options.report_seconds:
-            done = step - steps_reported
-            rate = done * options.batch / (now - reported)
-            text = f"step {step}: loss {losses.item() / done:.4f}, {rate:.1f} crops/s"
-            report(f"{text}{_validate(average, validation)}")
-            save("last.safetensors")
-            reported, steps_reported = time.monotonic(), step
-            losses = torch.zeros((), device=device)
-    _average_statistics(average, sampler, options)
-    save("last.safetensors")
-    report(f"step {step}: end{_validate(average, validation)}")
-    return average
+    if _compiles(state.options, team):
+        _compile(state)
+    pulse = _PULSE if team.device.type == "cuda" else 1
+    with _tensor_cores(team.device):
+        asked = _run(state, sampler, recorder, team, stop, pulse)
+    _average_statistics(state, sampler)
+    return asked
 
 
-def _make_optimizer(model: CodecModel, options: TrainingOptions) -> torch.optim.Optimizer:
-    density = list(model.density.parameters())
-    ids = {id(p) for p in density}
-    rest = [p for p in model.parameters() if id(p) not in ids]
-    groups = [
-        {"params": rest, "peak": options.learning_rate},
-        {"params": density, "peak": 5 * options.learning_rate},
-    ]
-    return torch.optim.Adam(groups, lr=options.learning_rate, fused=True)
+def _run(
+    state: TrainingState,
+    sampler: CropSampler,
+    recorder: Recorder | None,
+    team: Workers,
+    stop: Stop | None,
+    pulse: int,
+) -> int | None:
+    options = state.options
+    began = time.monotonic() - 60 * state.counters.minutes
+    meter, good = Meter(team), state.checkpoint()
+    learner: nn.Module | None = None
+    frozen: bool | None = None
+    while True:
+        # Here the host waits for the device, and the processes agree where they are.
+        skipped, faults = meter.read()
+        state.counters.skipped += skipped
+        minutes, due, asked = team.largest(
+            (time.monotonic() - began) / 60,
+            bool(recorder and recorder.due),
+            (stop and stop.asked) or 0,
+        )
+        state.counters.minutes = minutes
+        if faults >= _FAULTS:
+            _roll_back(state, good, recorder)
+            meter.forget()
+        progress = options.progress(state.counters.step, minutes)
+        if recorder:
+            recorder.show(state, progress, meter)
+        if asked or progress >= 1:
+            return int(asked) or None
+        if due and not faults:
+            good = state.checkpoint()
+            if recorder:
+                recorder.report(state, good)
+        for _ in range(pulse):
+            progress = options.progress(state.counters.step, minutes)
+            if progress >= 1:
+                break
+            stage = options.stage(progress)
+            if learner is None or stage.frozen is not frozen:
+                learner = None  # the old one goes before the new one comes, see parallel()
+                learner, frozen = _learner(state.model, stage, team), stage.frozen
+            _mark_decay(state, progress, recorder)
+            state.set_rate(options.rate(state.counters.step, progress))
+            meter.add(*_step(state, learner, stage, sampler, team))
 
 
-def _set_rate(
-    optimizer: torch.optim.Optimizer, step: int, progress: float, options: TrainingOptions
-) -> None:
-    rise = min(1.0, (step + 1) / options.warmup)
-    fall = min(1.0, (1 - progress) / options.decay) if options.decay else 1.0
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * rise * fall
+def _step(
+    state: TrainingState, learner: nn.Module, stage: Stage, sampler: CropSampler, team: Workers
+) -> tuple[Tensor, Tensor]:
+    """Do one step; return whether it was skipped, and loss, bpp and PSNR, all on the device.
+
+    Qualities and noise are drawn for the whole batch, and each process takes its part.
+    """
+    config, options, device = state.config, state.options, team.device
+    torch.manual_seed(_seed(options.seed, state.counters.step))
+    x = sampler.draw(state.counters.step)
+    mine = slice(team.slots(options.batch).start, team.slots(options.batch).stop)
+    quality = _stratified_qualities(options.batch, config)[mine].to(device, non_blocking=True)
+    side = options.crop // DOWNSAMPLING
+    shape = (options.batch, config.latent_channels, side, side)
+    noise = torch.rand(shape, device=device)[mine] - 0.5
+
+    before = state.buffers()
+    with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+        output = learner(x, quality, stage.quantization, noise)
+    bpp, mse, distortion = rate_distortion(output, x, config.metric)
+    loss = state.criterion(bpp, distortion, _lambdas(config, quality))
+    state.optimizer.zero_grad()
+    loss.backward()
+    bad = state.update(before)
+    return bad, torch.stack([loss, bpp.mean(), -10 * mse.log10().mean()]).detach()
 
 
-def _progress(steps: int, began: float, options: TrainingOptions) -> float:
-    """Return how much of the run is done: 1 when the steps or the time are used up."""
-    by_steps = steps / options.steps if options.steps else 0.0
-    minutes = (time.monotonic() - began) / 60
-    return max(by_steps, minutes / options.max_minutes if options.max_minutes else 0.0)
+def _learner(model: CodecModel, stage: Stage, team: Workers) -> nn.Module:
+    """Return the network as a stage trains it."""
+    model.g_a.requires_grad_(not stage.frozen)
+    freeze_stats(model, frozen=stage.frozen)
+    return parallel(model, team)
+
+
+def _mark_decay(state: TrainingState, progress: float, recorder: Recorder | None) -> None:
+    """Keep the state from which a later run can go on, before the learning rate falls."""
+    falls = state.options.falls(progress)
+    if recorder and falls and not state.counters.falling:
+        recorder.save("before-decay.safetensors", state.checkpoint().light)
+    state.counters.falling = falls
+
+
+def _roll_back(state: TrainingState, good: Checkpoint, recorder: Recorder | None) -> None:
+    """Go on from the last good state, with half the learning rate."""
+    now = state.counters
+    if now.rollbacks >= _ROLLBACKS:
+        if recorder:
+            recorder.save("last.safetensors", good)
+        msg = f"gave up at step {now.step}: after {now.rollbacks} returns to the last good state,"
+        msg += f" step {good.counters.step}, gradients still are not finite; that state is kept in"
+        msg += " last.safetensors. A smaller learning rate or --precision float32 may help"
+        raise GdnCodecError(msg)
+    state.restore(good)
+    state.counters = dataclasses.replace(
+        now,
+        step=good.counters.step,
+        averaged=good.counters.averaged,
+        falling=good.counters.falling,
+        rollbacks=now.rollbacks + 1,
+        slowdown=now.slowdown / 2,
+    )
+    if recorder:
+        text = f"step {now.step}: {_FAULTS} gradients in a row were not finite; went back to step"
+        recorder.monitor.note(f"{text} {good.counters.step} with half the learning rate")
+
+
+def _seed(seed: int, step: int) -> int:
+    return random.Random(f"{seed}/{step}").getrandbits(63)
 
 
 def _stratified_qualities(batch: int, config: ModelConfig) -> Tensor:
@@ -201,47 +209,46 @@ def _lambdas(config: ModelConfig, quality: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _average_statistics(
-    average: CodecModel, sampler: CropSampler, options: TrainingOptions
-) -> None:
+def _average_statistics(state: TrainingState, sampler: CropSampler) -> None:
     """Give switchable norms the statistics of the averaged weights over many batches."""
-    device = next(average.parameters()).device
+    first = state.counters.step
+    torch.manual_seed(_seed(state.options.seed, first))
 
     def forward(x: Tensor) -> None:
-        average(x.to(device), _stratified_qualities(len(x), average.config).to(device), "round")
+        state.average(x, _stratified_qualities(len(x), state.config).to(x.device), "round")
 
-    batches = (sampler.draw(options.batch) for _ in range(options.statistics_batches))
-    average_batch_statistics(average, batches, forward)
-
-
-@torch.no_grad()
-def _update_average(average: CodecModel, model: CodecModel, keep: float) -> None:
-    """Move the averaged parameters a little; buffers are taken over as they are."""
-    old: list[Tensor] = list(average.parameters())
-    new: list[Tensor] = list(model.parameters())
-    torch._foreach_lerp_(old, new, 1 - keep)
-    for mine, theirs in zip(average.buffers(), model.buffers(), strict=True):
-        mine.copy_(theirs)
+    batches = (sampler.draw(first + i) for i in range(state.options.statistics_batches))
+    average_batch_statistics(state.average, batches, forward)
 
 
-@torch.no_grad()
-def _validate(model: CodecModel, pictures: list[np.ndarray]) -> str:
-    """Return estimated bpp and PSNR at a few qualities, on the middles of the pictures."""
-    if not pictures:
-        return ""
-    device = next(model.parameters()).device
-    text = []
-    for q in _VALIDATION_QUALITIES:
-        quality = torch.tensor([q], device=device)
-        bpps, psnrs = [], []
-        for picture in pictures:
-            height, width = (min(512, n // 16 * 16) for n in picture.shape[:2])
-            top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-            part = picture[top : top + height, left : left + width]
-            x = torch.from_numpy(part.copy()).permute(2, 0, 1)[None].to(device).float() / 255
-            out = model(x, quality, "round")
-            bpp, mse = rate_distortion(out._replace(x_hat=out.x_hat.clamp(0, 1)), x)
-            bpps.append(bpp.item())
-            psnrs.append(-10 * math.log10(mse.item()))
-        text.append(f"{np.mean(bpps):.3f} bpp {np.mean(psnrs):.2f} dB")
-    return "; " + ", ".join(text)
+def _compiles(options: TrainingOptions, team: Workers) -> bool:
+    if options.compile != "auto":
+        return options.compile == "on"
+    names = [os.environ.get("CXX", "c++"), "g++", "clang++"]
+    if not any(shutil.which(name) for name in names):
+        return False
+    if team.device.type == "cuda":
+        return find_spec("triton") is not None
+    return team.device.type == "cpu" and (options.minutes or 0) > _WORTH_COMPILING
+
+
+def _compile(state: TrainingState) -> None:
+    if state.options.compile == "auto":
+        # Nobody asked for it: what cannot be compiled runs as it is, with a warning.
+        torch._dynamo.config.suppress_errors = True
+    state.model.compile(dynamic=False)
+
+
+@contextmanager
+def _tensor_cores(device: torch.device) -> Iterator[None]:
+    """Let CUDA compute float32 products as TF32, and look for the fastest convolutions."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

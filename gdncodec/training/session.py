@@ -1,123 +1,202 @@
 """One training run as a user starts it: folders in, a model file and its card out."""
 
-import dataclasses
-import hashlib
-import platform
-import shlex
+import random
 import sys
-import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
+from torch import Tensor
 
-from gdncodec._version import __version__
-from gdncodec.config import QUALITY_LAMBDAS, ModelConfig
-from gdncodec.errors import ImageError
-from gdncodec.nn.model import CodecModel
-from gdncodec.training.data import find_pictures, read_rgb
+from gdncodec.training.card import for_model_file, run_card, write_card
+from gdncodec.training.data import (
+    CropSampler,
+    find_pictures,
+    load_pictures,
+    manifest,
+    pictures_of_slots,
+)
+from gdncodec.training.distributed import Workers, workers
 from gdncodec.training.export import export_model
-from gdncodec.training.loop import TrainingOptions, train
+from gdncodec.training.loop import train
+from gdncodec.training.monitor import Monitor
+from gdncodec.training.options import TrainingOptions
+from gdncodec.training.points import format_points, measure_files, write_points
+from gdncodec.training.recorder import Recorder
+from gdncodec.training.settings import beginning, settle
+from gdncodec.training.state import TrainingState
+from gdncodec.training.stopping import Stop
 from gdncodec.weights import save_model
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["run_session"]
+__all__ = ["Outcome", "run_session"]
 
 _HELD_OUT = 25
 """Without a folder for validation, every picture of this number is held out of training."""
+
+_VALIDATED = 24
+"""Pictures that are validated on, at most."""
+
+_FITTED = 64
+"""Pictures to whose latents the entropy coding is fitted, at most."""
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    model: Path | None
+    """The model file; only the main process writes it and has its path."""
+    signal: int | None
+    """The signal that stopped the run, or None."""
+
+
+class _Pictures(NamedTuple):
+    """The pictures of a run, and those that this process holds."""
+
+    files: list[Path]
+    held: dict[int, Tensor]
+    """By their place in the files."""
+    held_out: list[Path]
+    """Files for validation."""
 
 
 def run_session(
     *,
     data: Sequence[Path],
-    val: Path | None,
     out: Path,
-    norm: str,
-    synthesis_norm: str | None,
-    widths: tuple[int, int, int],
-    latent_channels: int,
-    lambda_range: tuple[float, float] | None,
-    one_lambda: float | None,
-    resume: Path | None,
-    report: Callable[[str], None],
-    **options: Any,
-) -> Path:
-    """Train a codec and export it; return the path of the model file.
+    val: Path | None = None,
+    resume: bool = False,
+    resume_weights: Path | None = None,
+    report: Callable[[str], None] | None = None,
+    verbose: bool = False,
+    **given: Any,
+) -> Outcome:
+    """Train a codec and export it.
 
-    The arguments are the options of ``gdncodec train``; ``options`` go to
-    :class:`gdncodec.training.loop.TrainingOptions`.
+    Args:
+        data: folders of training pictures.
+        out: folder for everything that the run leaves.
+        val: folder of validation pictures; by default some of the data are held out.
+        resume: continue the run in ``out``, or begin it if there is none.
+        resume_weights: checkpoint that gives the first weights to a run that begins.
+        report: takes every line of text; by default they go to standard error.
+        verbose: say at the beginning what is going to be trained, and how.
+        given: the other options of ``gdncodec train``, by their names there. What is missing or
+            None has the default, or what a resumed run had.
 
     Raises:
-        ValueError: an option is out of range, or there are no usable pictures.
-        FileExistsError: ``out`` already holds a model file.
+        FileExistsError: ``out`` already holds a run, and it is not to be resumed.
+        GdnCodecError: gradients stay infinite or undefined, or a package is missing.
+        ModelError: a file is no checkpoint.
+        OSError: the last checkpoint or the model file could not be written.
+        ValueError: an option is out of its range, or another than in the run that is resumed; or
+            there are no usable pictures.
     """
-    if lambda_range and one_lambda:
-        msg = "give --lambda or --lambda-range, not both"
+    with workers(given.pop("device", None) or "auto") as team:
+        loaded = beginning(out, resume=resume, weights=resume_weights) if team.is_main else None
+        start = team.from_main(loaded)
+        config, options = settle(given, start, team)
+        state = TrainingState(config, options, team)
+        if start:
+            state.restore(start)
+        if not team.is_main:
+            say = report or partial(print, file=sys.stderr)
+            sampler = _sampler(_read(data, val, options, team, say), options, team)
+            with Stop() as stop:
+                return Outcome(None, train(state, sampler, team=team, stop=stop))
+        out.mkdir(parents=True, exist_ok=True)
+        with closing(Monitor(out, report=report)) as monitor:
+            if verbose:
+                count = sum(p.numel() for p in state.model.parameters())
+                monitor.note(f"{config}\n{options}\n{count} parameters on {team.device}")
+            pictures = _read(data, val, options, team, monitor.note)
+            return _lead(state, pictures, monitor, out, team)
+
+
+def _lead(
+    state: TrainingState, pictures: _Pictures, monitor: Monitor, out: Path, team: Workers
+) -> Outcome:
+    """Train as the main process, which writes everything."""
+    options = state.options
+    validation, used = load_pictures(pictures.held_out[:_VALIDATED], options.crop, monitor.note)
+    monitor.note(f"{len(pictures.files)} pictures for training, {len(used)} for validation")
+    data = {"training": manifest(pictures.files), "validation": manifest(used)}
+    fitted = _for_fitting(pictures, options)
+    sampler = _sampler(pictures, options, team)
+    recorder = Recorder(out, monitor, validation, options.report_seconds)
+    with Stop() as stop:
+        asked = train(state, sampler, recorder, team=team, stop=stop)
+        if asked:
+            monitor.note("stopping, and writing what there is; once more stops at once")
+        points = [] if asked else recorder.validate(state)
+        saved = recorder.save("last.safetensors", state.checkpoint())
+        model, tables = export_model(state.average, fitted, seed=options.seed)
+        card = run_card(
+            state.config, options, state.counters, data=data, device=team.device,
+            processes=team.world, tables=tables, stopped_by_signal=asked,
+        )  # fmt: skip
+        path = out / "model.safetensors"
+        save_model(path, model, for_model_file(card))
+        write_card(out / "model.json", card)
+        asked = asked or stop.asked
+    if points and not asked:
+        rows = measure_files(path, used, points)
+        write_points(out / "rd.json", rows)
+        monitor.note(format_points(rows))
+    if not saved:
+        msg = f"{out / 'last.safetensors'} could not be written; the model file is whole"
+        raise OSError(msg)
+    return Outcome(path, asked)
+
+
+def _read(
+    data: Sequence[Path],
+    val: Path | None,
+    options: TrainingOptions,
+    team: Workers,
+    say: Callable[[str], None],
+) -> _Pictures:
+    """Read the pictures of this process's crops; all processes leave out what one cannot use."""
+    found = find_pictures(data)
+    held_out = find_pictures([val]) if val else found[::_HELD_OUT] if len(found) > 1 else []
+    left_out = set(held_out)
+    files = [file for file in found if file not in left_out]
+    if len(set(team.all_of([len(files)]))) > 1:
+        msg = "the processes find different numbers of pictures; all need the same folders"
         raise ValueError(msg)
-    lambdas = (one_lambda, one_lambda) if one_lambda else lambda_range or QUALITY_LAMBDAS
-    config = ModelConfig(norm, synthesis_norm or norm, widths, widths, latent_channels, lambdas)
-    how = TrainingOptions(**options)
-    path = out / "model.safetensors"
-    if path.exists():
-        raise FileExistsError(path)
-    CodecModel(config)  # refuses an unknown norm before any picture is read
-
-    files = find_pictures(data)
-    held_out = find_pictures([val]) if val else files[::_HELD_OUT] if len(files) > 1 else []
-    pictures, names = _load([f for f in files if f not in set(held_out)], how.crop, report)
-    if not pictures:
-        msg = f"no usable pictures of at least {how.crop} x {how.crop} pixels in the data"
+    read: dict[Path, Tensor] = {}
+    while True:
+        own = pictures_of_slots(len(files), options.batch, team.slots(options.batch))
+        missing = [files[i] for i in own if files[i] not in read]
+        pictures, usable = load_pictures(missing, options.crop, say)
+        read |= dict(zip(usable, pictures, strict=True))
+        unusable = set(team.all_of([file for file in missing if file not in read]))
+        if not unusable:
+            break
+        files = [file for file in files if file not in unusable]
+    if not files:
+        msg = f"no usable pictures of at least {options.crop} x {options.crop} pixels in the data"
         raise ValueError(msg)
-    validation, _ = _load(held_out[:8], how.crop, report)
-    report(f"{len(pictures)} pictures for training, {len(validation)} for validation")
-
-    out.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    network = train(config, how, pictures, validation, out, resume=resume, report=report)
-    model, tables = export_model(network, pictures, seed=how.seed)
-    card = {
-        "command": shlex.join(["gdncodec", *sys.argv[1:]]),
-        "options": dataclasses.asdict(how),
-        "pictures": len(pictures),
-        "data_sha256": _manifest_hash(names),
-        "minutes": round((time.monotonic() - began) / 60, 1),
-        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {how.device}",
-        "versions": {
-            "gdncodec": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "tables": tables,
-    }
-    save_model(path, model, card)
-    return path
+    return _Pictures(files, {i: read[files[i]] for i in own}, held_out)
 
 
-def _load(
-    files: Sequence[Path], crop: int, report: Callable[[str], None]
-) -> "tuple[list[NDArray[np.uint8]], list[Path]]":
-    """Read pictures; name those that cannot be used and go on."""
-    pictures, names = [], []
-    for file in files:
-        try:
-            picture = read_rgb(file)
-        except ImageError as error:
-            report(f"skipped {error}")
-            continue
-        if min(picture.shape[:2]) < crop:
-            height, width, _ = picture.shape
-            report(f"skipped {file}: {width} x {height} is smaller than a crop of {crop}")
-            continue
-        pictures.append(picture)
-        names.append(file)
-    return pictures, names
+def _sampler(pictures: _Pictures, options: TrainingOptions, team: Workers) -> CropSampler:
+    return CropSampler(
+        pictures.held, options.crop, options.batch, options.seed,
+        slots=team.slots(options.batch), device=team.device, count=len(pictures.files),
+    )  # fmt: skip
 
 
-def _manifest_hash(files: Sequence[Path]) -> str:
-    """Return one SHA-256 over the SHA-256 of every file, sorted, so that folders do not matter."""
-    hashes = sorted(hashlib.sha256(f.read_bytes()).hexdigest() for f in files)
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+def _for_fitting(pictures: _Pictures, options: TrainingOptions) -> "list[NDArray[np.uint8]]":
+    """Return some of the pictures of all processes, the same ones however many there are."""
+    count = len(pictures.files)
+    chosen = random.Random(options.seed).sample(range(count), min(_FITTED, count))
+    elsewhere = [pictures.files[i] for i in chosen if i not in pictures.held]
+    found, _ = load_pictures(elsewhere, options.crop, lambda _: None)
+    found += [pictures.held[i] for i in chosen if i in pictures.held]
+    return [picture.permute(1, 2, 0).numpy() for picture in found]

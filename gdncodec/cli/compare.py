@@ -1,0 +1,59 @@
+"""``gdncodec compare``."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gdncodec.cli import options
+from gdncodec.cli.options import Work
+
+__all__ = ["compare"]
+
+
+@click.command()
+@click.argument("source", metavar="PICTURE", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Page to write.  [default: PICTURE.compare.html]",
+)
+@click.option("--size-of", metavar="CODEC:QUALITY", help="Give all this size, such as jpeg:50.")
+@click.option("--bpp", type=float, help="Give all this many bits per pixel instead.")
+@click.option(
+    "--anchors",
+    callback=options.listed,
+    default="jpeg,webp,avif,jxl",
+    show_default=True,
+    help="Classical codecs.",
+)
+@options.model
+@options.fast
+@options.force
+@options.working
+def compare(
+    source: Path,
+    output: Path | None,
+    force: bool,
+    work: Work,
+    **chosen: Any,
+) -> None:
+    """Lay PICTURE at equal bytes in several codecs over each other, in one HTML file."""
+    from gdncodec.evaluation.compare import compare_picture
+
+    work.set_threads()
+    output = output or source.with_suffix(".compare.html")
+    say = partial(click.echo, err=True)
+    compare_picture(
+        source,
+        output,
+        overwrite=force,
+        device=work.device,
+        quiet=work.quiet,
+        say=say,
+        **chosen,
+    )
+    if not work.quiet:
+        click.echo(output)

@@ -1,0 +1,90 @@
+"""``gdncodec compress``."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gdncodec.cli import options
+from gdncodec.cli.files import read_source, refuse_existing
+from gdncodec.cli.options import Aim, Work
+from gdncodec.cli.progress import Progress
+from gdncodec.files import STREAM, write_data
+
+__all__ = ["compress"]
+
+
+@click.command()
+@options.source
+@options.output
+@options.aiming
+@click.option(
+    "-e",
+    "--effort",
+    type=click.IntRange(0, 9),
+    help="0 (fastest) to 9: time spent on smaller files, see docs/entropy.md.  [default: 0]",
+)
+@click.option("--strip", is_flag=True, help="Leave ICC profile, EXIF and XMP behind.")
+@click.option("--frame", type=int, metavar="N", help="Frame or page of a file of several, from 0.")
+@options.max_pixels
+@options.model
+@options.force
+@options.working
+def compress(
+    source: Path,
+    output: Path | None,
+    aim: Aim,
+    effort: int | None,
+    model: str | None,
+    force: bool,
+    work: Work,
+    **reading: Any,
+) -> None:
+    """Compress the picture INPUT (- for stdin) into a .gdn file.
+
+    The output is INPUT with the suffix .gdn unless -o names another. ICC profile, EXIF and XMP are
+    kept, and the EXIF orientation stays a tag; --strip applies orientation and profile to the
+    pixels first. A target looks for the quality that meets it.
+    """
+    output = output or (STREAM if source == STREAM else source.with_suffix(".gdn"))
+    refuse_existing(output, force, source)
+    target = aim.target()
+    with Progress("compressing", source, work.quiet) as progress:
+        work.set_threads()
+        picture = read_source(source, **reading)
+        data = _codec(model, work.device).compress(
+            picture,
+            aim.quality,
+            target=target,
+            effort=effort,
+            progress=progress,
+            on_trial=progress.trial,
+        )
+    write_data(output, data, overwrite=force)
+    if not work.quiet:
+        for notice in picture.notices:
+            click.echo(f"{source}: note: {notice}", err=True)
+        _report(source, output, data, picture.pixels.shape, work)
+
+
+def _codec(model: str | None, device: str | None) -> Any:
+    from gdncodec.catalog import find_model
+    from gdncodec.codec import codec_for
+
+    return codec_for(find_model(model), device)
+
+
+def _report(source: Path, output: Path, data: bytes, shape: tuple[int, ...], work: Work) -> None:
+    height, width, channels = shape
+    bpp = len(data) * 8 / (height * width)
+    ratio = height * width * channels / len(data)
+    lines = [f"{output}: {len(data)} bytes, {bpp:.3f} bpp, {ratio:.1f}:1"]
+    if work.verbose:
+        from gdncodec.container import unpack
+
+        header, chunks = unpack(data)
+        sizes = ", ".join(f"type {kind} {len(part)} bytes" for kind, part in chunks.items())
+        lines.append(f"  {width} x {height}, quality {header.quality:g}, chunks: {sizes}")
+        if source != STREAM:
+            lines.append(f"  {len(data) / source.stat().st_size:.1%} of {source}{work.took}")
+    click.echo("\n".join(lines), err=output == STREAM)

@@ -1,0 +1,124 @@
+"""``gdncodec decompress``, ``view`` and ``verify``: all that decode a ``.gdn`` file."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gdncodec.cli import options
+from gdncodec.cli.files import read_gdn, refuse_existing, write_picture
+from gdncodec.cli.options import Work
+from gdncodec.cli.progress import Progress
+from gdncodec.files import STREAM
+
+__all__ = ["decompress", "verify", "view"]
+
+
+@click.command()
+@options.source
+@options.output
+@click.option("--format", "format_name", metavar="NAME", help="Format of the output, such as ppm.")
+@click.option("--region", metavar="X,Y,W,H", help="Decode this rectangle alone, in pixels.")
+@options.max_pixels
+@options.model
+@options.force
+@options.working
+def decompress(
+    source: Path,
+    output: Path | None,
+    format_name: str | None,
+    force: bool,
+    work: Work,
+    **decoding: Any,
+) -> None:
+    """Decompress the .gdn file INPUT (- for stdin) into a picture.
+
+    The output is INPUT with the suffix .decoded.png unless -o names another; its suffix decides
+    the format unless --format does. What goes to stdout (-o -) is PNG unless --format says else.
+    """
+    suffix = f".decoded.{(format_name or 'png').lower()}"
+    output = output or (STREAM if source == STREAM else source.with_suffix(suffix))
+    refuse_existing(output, force, source)
+    with Progress("decompressing", source, work.quiet) as progress:
+        from gdncodec.image import output_format
+
+        name = output_format(output, format_name or ("png" if output == STREAM else None))
+        image = _decoded(source, work, progress, **decoding)
+        write_picture(output, image, name, force)
+    if not work.quiet:
+        text = f"{output}: {image.width} x {image.height}{work.took}"
+        click.echo(text, err=output == STREAM)
+
+
+@click.command()
+@options.source
+@options.max_pixels
+@options.model
+@options.working
+def view(source: Path, work: Work, **decoding: Any) -> None:
+    """Show the picture in the .gdn file INPUT.
+
+    It opens in the system's viewer, from a temporary PNG file. Without a display, an HTML page is
+    written beside that file, and its path is printed.
+    """
+    with Progress("decompressing", source, work.quiet) as progress:
+        from gdncodec.view import has_display, write_view
+
+        image = _decoded(source, work, progress, **decoding)
+        png, page = write_view(image, source.name, f"{image.width} x {image.height} pixels")
+    if has_display() and click.launch(str(png)) == 0:
+        page.unlink()
+        if not work.quiet:
+            click.echo(f"{png}{work.took}")
+    else:
+        click.echo(page)
+
+
+@click.command()
+@options.source
+@options.max_pixels
+@options.model
+@options.working
+def verify(source: Path, work: Work, **decoding: Any) -> None:
+    """Decode the .gdn file INPUT without writing anything."""
+    with Progress("verifying", source, work.quiet) as progress:
+        image = _decoded(source, work, progress, **decoding)
+    if not work.quiet:
+        click.echo(f"{source}: good, {image.width} x {image.height}{work.took}")
+
+
+def _decoded(
+    source: Path,
+    work: Work,
+    progress: Progress,
+    *,
+    model: str | None,
+    max_pixels: int,
+    region: str | None = None,
+) -> Any:
+    """Return the Pillow image in a .gdn file."""
+    from gdncodec.catalog import find_model, find_model_for
+    from gdncodec.container import unpack_header
+
+    part = _region(region)
+    data = read_gdn(source)
+    fingerprint = unpack_header(data).fingerprint
+    entry = find_model(model) if model else find_model_for(fingerprint)
+    from gdncodec.codec import codec_for  # slow, and a wrong file needs none
+
+    work.set_threads()
+    codec = codec_for(entry, work.device)
+    return codec.decompress_image(data, region=part, max_pixels=max_pixels, progress=progress)
+
+
+def _region(text: str | None) -> Any:
+    from gdncodec.tiling import Region
+
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        msg = f"--region takes four whole numbers X,Y,W,H, got {text!r}"
+        raise ValueError(msg) from None
+    return Region(x, y, width, height)

@@ -1,0 +1,91 @@
+"""``gdncodec eval``."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gdncodec.cli import options
+from gdncodec.cli.options import Work
+
+__all__ = ["evaluate"]
+
+_ANCHORS = "jpeg,jpeg2000,webp,avif,jxl,heic"
+
+
+@click.command("eval")
+@click.argument(
+    "pictures", metavar="IMAGES...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for the results; a run that was interrupted goes on from there.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="[LABEL=]NAME|FILE",
+    help="Model to measure; LABEL=FILE,FILE,... joins models of one rate. Repeatable.",
+)
+@click.option(
+    "--norms", callback=options.listed, default="", help="Installed models by norm, or all."
+)
+@click.option(
+    "--qualities",
+    callback=options.numbers,
+    default="",
+    help="Qualities of the models.  [default: 0,10..100]",
+)
+@click.option(
+    "-e",
+    "--effort",
+    "efforts",
+    multiple=True,
+    type=click.IntRange(0, 9),
+    help="Effort of the models; each makes a curve of its own. Repeatable.",
+)
+@click.option(
+    "--anchors",
+    callback=options.listed,
+    default=_ANCHORS,
+    show_default=True,
+    help="Classical codecs.",
+)
+@click.option(
+    "--compare",
+    "published",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Published curve in CompressAI's JSON. Repeatable.",
+)
+@click.option("--reference", metavar="NAME", help="Curve that all others are compared with.")
+@click.option(
+    "--show",
+    "shown_bpp",
+    callback=options.numbers,
+    default="0.25,0.75",
+    show_default=True,
+    help="Bits per pixel at which the report shows the pictures; empty for none.",
+)
+@click.option("--lpips", is_flag=True, help="Measure LPIPS too, where its weights are.")
+@options.fast
+@click.option("-j", "--jobs", type=click.IntRange(1), default=1, help="Processes.  [default: 1]")
+@click.option("--resume/--fresh", default=True, help="Keep or drop what the folder holds.")
+@options.working
+def evaluate(out: Path, work: Work, **chosen: Any) -> None:
+    """Measure models and classical codecs on IMAGES, files or folders.
+
+    Writes curves in CompressAI's JSON, a CSV of every picture, plots, a summary in Markdown, and a
+    report in one HTML file. A picture that cannot be read is named and skipped; exit code 3.
+    """
+    from gdncodec.evaluation.session import EvaluationRequest, run_evaluation
+
+    work.set_threads()
+    request = EvaluationRequest(out=out, device=work.device, quiet=work.quiet, **chosen)
+    summary = run_evaluation(request, partial(click.echo, err=True))
+    if not work.quiet:
+        click.echo("\n".join([*summary.lines(), f"{out / 'report.html'}"]))

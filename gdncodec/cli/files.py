@@ -1,0 +1,82 @@
+"""What commands read and write."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gdncodec.errors import FormatError
+from gdncodec.files import STREAM, read_data, write_data, write_safely
+
+__all__ = ["read_gdn", "read_source", "refuse_existing", "write_picture"]
+
+
+def refuse_existing(output: Path, force: bool, source: Path) -> None:
+    """Say before the work, and not after it, that the output cannot be written."""
+    if output == STREAM:
+        if sys.stdout.isatty():
+            msg = "stdout is a terminal; name a file with -o, or redirect the output"
+            raise ValueError(msg)
+        return
+    if not output.parent.is_dir():
+        msg = f"{output}: there is no folder {output.parent}"
+        raise ValueError(msg)
+    if output.exists() and source.exists() and output.samefile(source):
+        msg = f"{output} is the input itself; name another output with -o"
+        raise ValueError(msg)
+    if output.exists() and not force:
+        raise FileExistsError(output)
+
+
+def read_gdn(source: Path) -> bytes:
+    """Return the bytes of a ``.gdn`` file, or of standard input."""
+    try:
+        return read_data(source)
+    except OSError as error:
+        msg = f"{source}: cannot be read ({error.strerror})"
+        raise FormatError(msg) from error
+
+
+def read_source(source: Path, *, frame: int | None, strip: bool, max_pixels: int) -> Any:
+    """Return the :class:`gdncodec.image.Picture` in a file, or in standard input."""
+    from gdncodec.image import read_picture
+
+    with _pillow_limit(max_pixels):
+        return read_picture(
+            io.BytesIO(read_data(source)) if source == STREAM else source,
+            frame=frame,
+            strip=strip,
+            max_pixels=max_pixels,
+        )
+
+
+@contextlib.contextmanager
+def _pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Let Pillow's own limit follow --max-pixels, in this process and for the time of reading."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def write_picture(output: Path, image: Any, format_name: str, force: bool) -> None:
+    """Write a Pillow image to a file or to standard output, and tell what the format lost."""
+    from gdncodec.image import write_image
+
+    if output == STREAM:
+        data = io.BytesIO()
+        lost = write_image(data, image, format_name=format_name)
+        write_data(output, data.getvalue(), overwrite=force)
+    else:
+        with write_safely(output, overwrite=force) as temporary:
+            lost = write_image(temporary, image, format_name=format_name)
+    for notice in lost:
+        click.echo(f"{output}: {notice}", err=True)

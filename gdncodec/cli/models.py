@@ -1,0 +1,88 @@
+"""``gdncodec models``: the models that are installed."""
+
+import json
+from typing import Any
+
+import click
+
+from gdncodec.cli import options
+from gdncodec.cli.import_model import import_model
+from gdncodec.errors import ModelError
+
+__all__ = ["facts_of_norms", "models"]
+
+
+@click.group(invoke_without_command=True)
+@options.as_json
+@click.option("-v", "--verbose", is_flag=True, help="Add qualities and files; to JSON, the cards.")
+@click.option("--quiet", is_flag=True, help="Print the names alone, one a line.")
+@click.pass_context
+def models(ctx: click.Context, as_json: bool, verbose: bool, quiet: bool) -> None:
+    """List the models that are installed."""
+    if ctx.invoked_subcommand is not None:
+        return
+    options.refuse_both(as_json, quiet)
+    rows = _rows(verbose)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif quiet:
+        click.echo("".join(f"{row['name']}\n" for row in rows), nl=False)
+    else:
+        _print_table(rows, verbose)
+
+
+models.add_command(import_model)
+
+
+def _rows(with_cards: bool) -> list[dict[str, Any]]:
+    """Return facts about each model, and name the damaged ones."""
+    from gdncodec.catalog import list_models
+
+    rows: list[dict[str, Any]] = []
+    for entry in list_models():
+        try:
+            config, card, fingerprint = entry.config, entry.card, entry.fingerprint.hex()
+        except ModelError as error:
+            click.echo(f"Skipped: {error}", err=True)
+            continue
+        rows.append(
+            {
+                "name": entry.name,
+                "bpp": card.get("bpp_range"),
+                **facts_of_norms(config),
+                "quality": config.fixed_quality,
+                "bytes": entry.path.stat().st_size,
+                "fingerprint": fingerprint,
+                "path": str(entry.path),
+                **({"card": card} if with_cards else {}),
+            }
+        )
+    return rows
+
+
+def _print_table(rows: list[dict[str, Any]], verbose: bool) -> None:
+    from gdncodec.catalog import user_folder
+
+    click.echo(f"{'name':12} {'bpp':12} {'norm':20} {'size':>8}  fingerprint")
+    for row in rows:
+        bpp = "-".join(f"{b:.2f}" for b in row["bpp"] or []) or "?"
+        norms = " / ".join(dict.fromkeys([row["norm"], row["synthesis_norm"]]))
+        size = f"{row['bytes'] / 1e6:.1f} MB"
+        click.echo(f"{row['name']:12} {bpp:12} {norms:20} {size:>8}  {row['fingerprint']}")
+        if verbose:
+            quality = "0 to 100" if row["quality"] is None else f"{row['quality']:g} only"
+            click.echo(f"{'':12} quality {quality}, {row['tile_class']}, {row['path']}")
+    click.echo(f"Your own models go into {user_folder()}")
+
+
+def facts_of_norms(config: Any) -> dict[str, str]:
+    """Return names and tile class of a model's norms."""
+    from gdncodec.norms import TileClass, norm_info
+
+    names = {"norm": config.norm, "synthesis_norm": config.synthesis_norm}
+    try:
+        classes = [norm_info(name).tile for name in names.values()]
+    except ValueError:
+        return {**names, "tile_class": "unknown: the norm is not registered"}
+    # The class of a codec is that of its less local transform.
+    return {**names, "tile_class": max(classes, key=list(TileClass).index).value}

@@ -1,0 +1,161 @@
+"""What a person sees of a training: a progress bar, or lines, and TensorBoard."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gdncodec.extras import check_installed
+from gdncodec.training.validate import Point
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Monitor"]
+
+_FORMS = {
+    "loss": "loss {:.3f}",
+    "bpp": "{:.3f} bpp",
+    "psnr": "{:.2f} dB",
+    "patches_per_second": "{:.1f} patches/s",
+    "rate": "learning rate {:.1e}",
+}
+
+_BETWEEN_LINES = 30.0
+"""Seconds, at least, where there is no terminal to draw a bar on."""
+
+
+class Monitor:
+    """Shows figures on standard error, and keeps them for TensorBoard.
+
+    On a terminal there is a bar that ends when the run does; elsewhere a line now and then.
+
+    Args:
+        out: the run's folder; event files go into ``tensorboard`` in it.
+        report: takes every line instead, and there is no bar.
+
+    Raises:
+        GdnCodecError: a package that draws is not installed.
+    """
+
+    def __init__(self, out: Path, *, report: Callable[[str], None] | None = None) -> None:
+        check_installed("matplotlib", "tensorboard", "tqdm", extra="train")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(out / "tensorboard"))
+        self._bar: Any = None
+        self._report = report or _to_standard_error
+        self._between = 0.0 if report else _BETWEEN_LINES
+        self._next_line = 0.0
+        if report is None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            layout = "{percentage:3.0f}%|{bar:8}| {desc}"
+            self._bar = tqdm(total=1.0, bar_format=layout, file=sys.stderr, dynamic_ncols=True)
+
+    def progress(self, step: int, done: float, figures: Mapping[str, float]) -> None:
+        """Show how far training is.
+
+        Args:
+            step: number of steps done.
+            done: part of the run that is done, 0 to 1.
+            figures: ``loss``, ``bpp`` and ``psnr`` of the last crops; of the others those that are
+                there: ``rate`` (of learning), ``patches_per_second``, ``seconds_left``, and the
+                counts ``skipped`` (steps) and ``rollbacks``.
+        """
+        for name, value in figures.items():
+            if name != "seconds_left":
+                self._writer.add_scalar(f"train/{name}", value, step)
+        text = _describe(step, figures)
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.n = done
+            self._bar.set_description_str(text)
+        elif now >= self._next_line:
+            self._report(f"{done:4.0%} {text}")
+            self._next_line = now + self._between
+
+    def points(
+        self,
+        step: int,
+        points: Sequence[Point],
+        pair: tuple[Tensor, Tensor] | None = None,
+        score: float | None = None,
+    ) -> None:
+        """Show what the network achieves on pictures that it does not learn from.
+
+        Args:
+            step: number of steps done.
+            points: at one quality or more.
+            pair: a picture and its reconstruction, both uint8 (3, h, w).
+            score: see :func:`gdncodec.training.validate.score`.
+        """
+        for point in points:
+            for name, value in point._asdict().items():
+                if name != "quality" and value is not None:
+                    self._writer.add_scalar(f"validation/{name}_q{point.quality:g}", value, step)
+        if score is not None:
+            self._writer.add_scalar("validation/score", score, step)
+        plot = _rate_distortion_plot(points, step)
+        self._writer.add_image("validation/rate_distortion", plot, step, dataformats="HWC")
+        if pair is not None:
+            both = torch.cat(pair, dim=2)  # the original on the left
+            self._writer.add_image("validation/original_and_reconstruction", both, step)
+        self._writer.flush()
+        means = ", ".join(f"{p.bpp:.3f} bpp {p.psnr:.2f} dB" for p in points)
+        self.note(f"step {step}: validation {means}")
+
+    def note(self, text: str) -> None:
+        """Say something, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            self._report(text)
+
+    def close(self) -> None:
+        """End the bar and the event file; a second call does nothing."""
+        if self._bar is not None:
+            self._bar.close()
+        self._writer.close()
+
+
+def _to_standard_error(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _describe(step: int, figures: Mapping[str, float]) -> str:
+    """Return a line whose end, what matters least, may be cut off by a narrow terminal."""
+    parts = [f"step {step}"]
+    left = figures.get("seconds_left", float("nan"))
+    if 0 <= left < float("inf"):
+        minutes, seconds = divmod(round(left), 60)
+        hours, minutes = divmod(minutes, 60)
+        parts.append(f"{hours}:{minutes:02}:{seconds:02} left")
+    parts += [f"{figures[k]:.0f} {k}" for k in ("skipped", "rollbacks") if figures.get(k)]
+    parts += [form.format(figures[name]) for name, form in _FORMS.items() if name in figures]
+    return ", ".join(parts)
+
+
+def _rate_distortion_plot(points: Sequence[Point], step: int) -> "NDArray[np.uint8]":
+    """Return PSNR over bits per pixel, each point with its quality, as (H, W, 3)."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot(
+        xlabel="bits per pixel (estimated)", ylabel="PSNR in dB", title=f"step {step}"
+    )
+    axes.plot([p.bpp for p in points], [p.psnr for p in points], "o-")
+    for point in points:
+        place = (point.bpp, point.psnr)
+        axes.annotate(f"q {point.quality:g}", place, xytext=(6, -10), textcoords="offset points")
+    axes.grid(alpha=0.3)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

@@ -1,0 +1,139 @@
+"""How long and how to train, and what that makes of each moment of a run."""
+
+import dataclasses
+from typing import Literal, NamedTuple, get_args
+
+__all__ = ["BINDING", "Stage", "TrainingOptions"]
+
+_MINUTES = 120.0
+"""Length of a run for which nobody named an end."""
+
+BINDING = (
+    "batch", "crop", "learning_rate", "warmup", "decay", "mixed", "frozen", "ema",
+    "statistics_batches", "optimizer", "seed", "precision",
+)  # fmt: skip
+"""Options that a run keeps when it is resumed; the others leave what a step computes as it is."""
+
+Precision = Literal["bf16", "float32"]
+Compile = Literal["auto", "on", "off"]
+OptimizerName = Literal["adam", "soap"]
+
+
+class Stage(NamedTuple):
+    """What the network trains at some moment of a run, and on which latents."""
+
+    quantization: Literal["noise", "mixed", "round"]
+    """As :class:`gdncodec.nn.model.CodecModel` takes it."""
+    frozen: bool
+    """The analysis and all running statistics stand still."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """How long and how to train.
+
+    A moment of a run is its progress, 0 to 1: of the steps, of the time, or of whichever is
+    further if both are limited. Without a limit a run takes 120 minutes.
+
+    ::
+
+        progress       0 ----------------------------- 0.75 --- 0.8 ------ 0.95 -- 1
+        learning rate  rises, stays                     | falls to zero -----------|
+        latents        noise ------------------------------------|- mixed ---|round|
+        analysis       learns ---------------------------------------------- |still|
+
+    Args:
+        steps: stop after so many steps, or None.
+        max_minutes: stop after so many minutes of training, those before a resume included, or
+            None.
+        batch: crops in a step, over all processes.
+        crop: side of a crop in pixels, a multiple of 16, at least 32.
+        learning_rate: peak rate; the density learns five times as fast.
+        warmup: steps of rising rate at the start.
+        decay: last part of the run, in which the rate falls to zero.
+        mixed: last part of the run, in which the synthesis sees rounded latents.
+        frozen: last part of the run, in which the analysis and all running statistics stand still
+            and the rate sees rounded latents too.
+        ema: weight of the old value in the moving average of the weights, 0 to below 1.
+        statistics_batches: batches over which switchable norms average their statistics at the end.
+        optimizer: ``adam`` or ``soap``.
+        seed: seed of initial weights, crops, qualities and noise.
+        precision: ``bf16`` runs the inner convolutions under autocast, ``float32`` none.
+        compile: ``on`` runs the network through torch.compile, ``auto`` where that pays: on CUDA,
+            and on the CPU in runs of more than ten minutes, if a C++ compiler is installed.
+        report_seconds: time between two reports; each validates and leaves a checkpoint.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    steps: int | None = None
+    max_minutes: float | None = None
+    batch: int = 8
+    crop: int = 128
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    decay: float = 0.25
+    mixed: float = 0.2
+    frozen: float = 0.05
+    ema: float = 0.999
+    statistics_batches: int = 200
+    optimizer: OptimizerName = "adam"
+    seed: int = 0
+    precision: Precision = "bf16"
+    compile: Compile = "auto"
+    report_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.crop % 16 or self.crop < 32:
+            msg = f"crop must be a multiple of 16 and at least 32, got {self.crop}"
+            raise ValueError(msg)
+        for name in ("steps", "batch", "statistics_batches"):
+            self._check(name, getattr(self, name) is None or getattr(self, name) >= 1, "1 or more")
+        self._check("max_minutes", self.max_minutes is None or self.max_minutes > 0, "above 0")
+        self._check("learning_rate", 0 < self.learning_rate < 1, "above 0 and below 1")
+        self._check("ema", 0 <= self.ema < 1, "from 0 to below 1")
+        for name in ("warmup", "report_seconds"):
+            self._check(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("decay", "mixed", "frozen"):
+            self._check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        choices = {"optimizer": OptimizerName, "precision": Precision, "compile": Compile}
+        for name, kind in choices.items():
+            known = get_args(kind)
+            self._check(name, getattr(self, name) in known, f"one of {', '.join(known)}")
+
+    def _check(self, name: str, good: bool, expected: str) -> None:
+        if not good:
+            msg = f"{name} must be {expected}, got {getattr(self, name)}"
+            raise ValueError(msg)
+
+    @property
+    def minutes(self) -> float | None:
+        """The limit of time, or None."""
+        return self.max_minutes or (None if self.steps else _MINUTES)
+
+    def progress(self, step: int, minutes: float) -> float:
+        """Return how much of the run is done; 1 or more when its end is reached.
+
+        Args:
+            step: steps done.
+            minutes: time spent; without a limit of time it makes no difference.
+        """
+        by_steps = step / self.steps if self.steps else 0.0
+        return max(by_steps, minutes / self.minutes if self.minutes else 0.0)
+
+    def stage(self, progress: float) -> Stage:
+        """Return what is trained at a moment of the run."""
+        if progress >= 1 - self.frozen:
+            return Stage("round", frozen=True)
+        return Stage("noise" if progress < 1 - self.mixed else "mixed", frozen=False)
+
+    def falls(self, progress: float) -> bool:
+        """Say whether the learning rate falls at a moment of the run."""
+        return self.decay > 0 and progress >= 1 - self.decay
+
+    def rate(self, step: int, progress: float) -> float:
+        """Return the factor, 0 to 1, that the learning rate has at a moment of the run."""
+        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        fall = max(0.0, (1 - progress) / self.decay) if self.falls(progress) else 1.0
+        return rise * fall

@@ -1,0 +1,104 @@
+"""What the main process does beside training: figures, validation, checkpoints."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from gdncodec.training.checkpoint import Checkpoint, save_checkpoint
+from gdncodec.training.meter import Meter
+from gdncodec.training.monitor import Monitor
+from gdncodec.training.state import TrainingState
+from gdncodec.training.validate import Point, reconstruct, score, validate
+
+__all__ = ["Recorder"]
+
+_SHARE = 0.1
+"""Validation takes at most about this part of the time."""
+
+_BETWEEN_FIGURES = 1.0
+"""Seconds, at least."""
+
+
+class Recorder:
+    """Shows and keeps what a run achieves.
+
+    Args:
+        out: an existing folder, for ``last``, ``best`` and ``before-decay.safetensors``.
+        monitor: what a person sees.
+        validation: uint8 (3, H, W); may be empty.
+        report_seconds: time between two reports.
+    """
+
+    def __init__(
+        self, out: Path, monitor: Monitor, validation: Sequence[Tensor], report_seconds: float
+    ) -> None:
+        self.out = out
+        self.monitor = monitor
+        self._validation = validation
+        self._pause = report_seconds
+        self._began = self._shown = time.monotonic()
+        self._next = self._began + self._pause
+        self._next_validation = self._next
+        self._first: float | None = None  # progress when this process began
+
+    @property
+    def due(self) -> bool:
+        """It is time for a report."""
+        return time.monotonic() >= self._next
+
+    def show(self, state: TrainingState, progress: float, meter: Meter) -> None:
+        """Show the figures, at most once a second."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._began = progress, now
+        if now - self._shown < min(_BETWEEN_FIGURES, self._pause):
+            return
+        steps, figures = meter.means()
+        if not steps:
+            return
+        counters, seconds = state.counters, max(now - self._shown, 1e-9)
+        way = (progress - self._first) / max(now - self._began, 1e-9)
+        figures |= {
+            "rate": state.rate,
+            "patches_per_second": steps * state.options.batch / seconds,
+            "seconds_left": (1 - progress) / way if way else float("nan"),
+            "skipped": counters.skipped,
+            "rollbacks": counters.rollbacks,
+        }
+        self.monitor.progress(counters.step, min(progress, 1.0), figures)
+        self._shown = now
+
+    def report(self, state: TrainingState, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint of the state, and validate unless that would take too much time."""
+        began = time.monotonic()
+        if began >= self._next_validation:
+            self.validate(state)
+            self._next_validation = time.monotonic() + (time.monotonic() - began) / _SHARE
+        self.save("last.safetensors", checkpoint._replace(counters=state.counters))
+        self._next = time.monotonic() + self._pause
+        self._shown += time.monotonic() - began  # crops a second are those of training
+
+    def validate(self, state: TrainingState) -> list[Point]:
+        """Return estimated points of the averaged weights, and keep the best of them."""
+        points = validate(state.average, self._validation)
+        if not points:
+            return points
+        loss, pair = score(points, state.config), reconstruct(state.average, self._validation[0])
+        self.monitor.points(state.counters.step, points, pair, loss)
+        if state.counters.best is None or loss < state.counters.best:
+            state.counters.best = loss
+            average = state.average.state_dict()
+            best = Checkpoint(state.config, state.counters, average, average)
+            self.save("best.safetensors", best)
+        return points
+
+    def save(self, name: str, checkpoint: Checkpoint) -> bool:
+        """Write a checkpoint, or say that it could not be written; the one of before then stays."""
+        try:
+            save_checkpoint(self.out / name, checkpoint)
+        except OSError as error:
+            self.monitor.note(f"{name} was not written, the one of before stays: {error}")
+            return False
+        return True

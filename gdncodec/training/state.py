@@ -1,0 +1,127 @@
+"""What a step of training reads and writes."""
+
+import copy
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from gdncodec.config import ModelConfig
+from gdncodec.nn.loss import RateDistortionLoss
+from gdncodec.nn.model import CodecModel
+from gdncodec.training.checkpoint import Checkpoint, Counters
+from gdncodec.training.distributed import Workers, synchronise_norms
+from gdncodec.training.optimizers import make_optimizer
+from gdncodec.training.options import TrainingOptions
+
+__all__ = ["TrainingState"]
+
+_LARGEST_GRADIENT = 1.0
+_YOUNG = 10
+"""The moving average of a new network forgets faster for some multiples of so many steps."""
+
+
+class TrainingState:
+    """Network, its moving average, loss and optimiser, and where the run stands.
+
+    Args:
+        config: what to build.
+        options: how to train.
+        team: the processes that train.
+    """
+
+    def __init__(self, config: ModelConfig, options: TrainingOptions, team: Workers) -> None:
+        torch.manual_seed(options.seed)
+        self.options = options
+        self.counters = Counters()
+        model = CodecModel(config).to(team.device)
+        self.model: CodecModel = model.to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        synchronise_norms(self.model, team)
+        # Qualities are drawn from a little beyond 0 to 100.
+        ends = config.lambda_at(-2), config.lambda_at(102)
+        self.criterion = RateDistortionLoss(ends, add=team.add).to(team.device)
+        self.optimizer = make_optimizer(self.model, options.optimizer, options.learning_rate)
+        self._buffers = [*self.model.buffers(), *self.criterion.buffers()]
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.model.config
+
+    def checkpoint(self) -> Checkpoint:
+        """Return a copy of the state, on its device."""
+        return Checkpoint(
+            self.config,
+            dataclasses.replace(self.counters),
+            copy.deepcopy(self.model.state_dict()),
+            copy.deepcopy(self.average.state_dict()),
+            copy.deepcopy(self.optimizer.state_dict()),
+            copy.deepcopy(self.criterion.state_dict()),
+            dataclasses.asdict(self.options),
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take a checkpoint over; a light one gives the weights to a run that begins."""
+        self.model.load_state_dict(checkpoint.weights)
+        self.average.load_state_dict(checkpoint.average)
+        if checkpoint.optimizer is None or checkpoint.criterion is None:
+            self.counters = Counters(averaged=checkpoint.counters.averaged)
+            return
+        self.counters = dataclasses.replace(checkpoint.counters)
+        self.criterion.load_state_dict(checkpoint.criterion)
+        self.optimizer.load_state_dict(copy.deepcopy(checkpoint.optimizer))
+        # A file holds no memory layout, and fused optimisers walk through memory.
+        for parameter, values in self.optimizer.state.items():
+            for key, value in values.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+    def set_rate(self, factor: float) -> None:
+        """Set the learning rate of the next step, as a factor of the peak of each group."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor * self.counters.slowdown
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the transforms."""
+        rate: float = self.optimizer.param_groups[0]["lr"]
+        return rate
+
+    def buffers(self) -> list[Tensor]:
+        """Return a copy of the running statistics, for :meth:`update`."""
+        return [b.clone() for b in self._buffers]
+
+    @torch.no_grad()
+    def update(self, before: list[Tensor]) -> Tensor:
+        """Do a step along the gradients, unless one of them is not finite.
+
+        Args:
+            before: the running statistics from before the forward.
+
+        Returns:
+            Whether the step was skipped, a bool () on the device.
+        """
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), _LARGEST_GRADIENT)
+        bad = ~norm.isfinite()
+        if self.optimizer.defaults.get("fused"):
+            # As GradScaler tells it, so that the host need not wait for the answer.
+            self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif not bad:
+            self.optimizer.step()
+        for buffer, old in zip(self._buffers, before, strict=True):
+            buffer.copy_(torch.where(bad, old, buffer))
+        self._follow()
+        self.counters.step += 1
+        self.counters.averaged += 1
+        return bad
+
+    def _follow(self) -> None:
+        """Move the averaged parameters a little; buffers are taken over as they are."""
+        age = self.counters.averaged
+        keep = min(self.options.ema, (age + 1) / (age + _YOUNG))
+        old: list[Tensor] = list(self.average.parameters())
+        new: list[Tensor] = list(self.model.parameters())
+        torch._foreach_lerp_(old, new, 1 - keep)
+        for mine, theirs in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            mine.copy_(theirs)

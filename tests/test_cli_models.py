@@ -1,0 +1,114 @@
+"""``gdncodec info`` and ``gdncodec models``."""
+
+import json
+import shutil
+
+import pytest
+from command_line import run
+
+
+def test_info_says_what_is_in_the_file(folder):
+    run("compress", "img.png", "-q", 12.5)
+    size = (folder / "img.gdn").stat().st_size
+    facts = json.loads(run("info", "img.gdn", "--json").stdout)
+    assert facts["bytes"] == size
+    assert (facts["width"], facts["height"], facts["quality"]) == (203, 150, 12.5)
+    assert facts["model"] == "photo"
+    assert facts["norm"] == facts["synthesis_norm"] == "gdn1"
+    assert facts["tile_class"] == "pointwise"
+    assert facts["bpp"] == pytest.approx(size * 8 / 203 / 150, abs=1e-4)
+    assert sum(facts["chunks"].values()) == size - 39
+    assert "203" in run("info", "img.gdn").stdout
+
+
+def test_info_of_a_file_of_a_foreign_model_still_works(folder, tiny_model):
+    run("compress", "img.png", "--model", tiny_model)
+    assert "not installed" in run("info", "img.gdn").stdout
+    assert json.loads(run("info", "img.gdn", "--json").stdout)["model"] is None
+    run("verify", "img.gdn", "--model", tiny_model)
+
+
+def test_info_says_more_or_nothing(folder):
+    run("compress", "img.png")
+    plain = json.loads(run("info", "img.gdn", "--json").stdout)
+    facts = json.loads(run("info", "img.gdn", "--json", "-v").stdout)
+    assert {name: facts[name] for name in plain} == plain
+    assert facts.keys() - plain.keys() == {"model_file", "slices", "overhead"}
+    assert facts["model_file"].endswith("photo.safetensors")
+    assert facts["slices"] == 1
+    assert facts["overhead"] == 39
+    assert "39 bytes" in run("info", "img.gdn", "-v").stdout
+    assert run("info", "img.gdn", "--quiet").output == ""
+    (folder / "short.gdn").write_bytes((folder / "img.gdn").read_bytes()[:-1])
+    run("info", "short.gdn", "--quiet", code=4)
+
+
+@pytest.mark.parametrize("command", [["info", "img.gdn"], ["models"]])
+def test_json_is_never_quiet(folder, command):
+    assert "give one of" in run(*command, "--json", "--quiet", code=2).stderr
+
+
+def test_models_lists_names_alone_or_more(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("GDNCODEC_MODELS", str(tmp_path))
+    shutil.copy(tiny_model, tmp_path / "mine.safetensors")
+    assert {"mine", "photo"} <= set(run("models", "--quiet").stdout.splitlines())
+    text = run("models", "-v").stdout
+    assert f"quality 0 to 100, pointwise, {tmp_path / 'mine.safetensors'}" in text
+    assert "card" not in run("models", "--json").stdout
+    rows = {row["name"]: row for row in json.loads(run("models", "--json", "-v").stdout)}
+    assert rows["mine"]["card"] == {}
+    assert rows["photo"]["card"]["bpp_range"] == rows["photo"]["bpp"]
+
+
+def test_models_refuses_what_is_no_command_of_it():
+    assert "nonsense" in run("models", "nonsense", code=2).stderr
+
+
+def test_models_lists_what_there_is(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("GDNCODEC_MODELS", str(tmp_path))
+    shutil.copy(tiny_model, tmp_path / "mine.safetensors")
+    rows = {row["name"]: row for row in json.loads(run("models", "--json").stdout)}
+    assert {"mine", "photo"} <= rows.keys()
+    assert rows["photo"]["norm"] == "gdn1"
+    assert len(rows["photo"]["bpp"]) == 2
+    text = run("models").stdout
+    assert rows["mine"]["fingerprint"] in text
+    assert rows["photo"]["fingerprint"] in text
+
+
+def test_a_damaged_model_is_named_and_the_others_are_listed(tmp_path, monkeypatch):
+    monkeypatch.setenv("GDNCODEC_MODELS", str(tmp_path))
+    (tmp_path / "bad.safetensors").write_bytes(b"rubbish")
+    result = run("models")
+    assert "bad.safetensors" in result.stderr
+    assert "photo" in result.stdout
+
+
+def test_a_model_in_the_users_folder_decodes_its_files_by_itself(
+    folder, tiny_model, tmp_path_factory, monkeypatch
+):
+    run("compress", "img.png", "--model", tiny_model)
+    models = tmp_path_factory.mktemp("own")
+    monkeypatch.setenv("GDNCODEC_MODELS", str(models))
+    run("verify", "img.gdn", code=5)
+    shutil.copy(tiny_model, models)
+    run("verify", "img.gdn")
+
+
+@pytest.mark.parametrize("metadata", [{"fingerprint": "zz"}, {"card": "[1]"}, {"card": "{"}])
+def test_a_malformed_model_beside_the_good_ones_stops_nothing(
+    folder, tiny_model, tmp_path_factory, monkeypatch, metadata
+):
+    from safetensors.numpy import load_file, save_file
+
+    from gdncodec.catalog import ModelEntry
+
+    run("compress", "img.png")
+    models = tmp_path_factory.mktemp("malformed")
+    monkeypatch.setenv("GDNCODEC_MODELS", str(models))
+    entry = ModelEntry(tiny_model)
+    save_file(load_file(tiny_model), models / "bad.safetensors", {**entry.metadata, **metadata})
+    run("verify", "img.gdn")
+    listed = run("models")
+    assert "bad.safetensors" in listed.stderr
+    assert "photo" in listed.stdout

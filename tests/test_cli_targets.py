@@ -1,0 +1,101 @@
+"""``gdncodec compress --target-...``, and the line that shows progress."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import run
+from PIL import Image
+
+from gdncodec.cli.progress import Progress
+
+
+@pytest.mark.parametrize("unit", ["", "k"])
+def test_a_target_size_is_met(folder, unit):
+    run("compress", "img.png", "-q", 40)
+    size = (folder / "img.gdn").stat().st_size + 5
+    text = f"{size / 1000}k" if unit else str(size)
+    run("compress", "img.png", "--target-size", text, "--force")
+    assert 0.98 * size <= (folder / "img.gdn").stat().st_size <= size
+
+
+def psnr_of_file(folder, picture):
+    run("decompress", "img.gdn", "--force")
+    with Image.open("img.decoded.png") as image:
+        error = np.square(np.asarray(image).astype(float) - picture).mean()
+    return 10 * np.log10(255**2 / error)
+
+
+def test_other_targets_are_met(folder, picture):
+    pytest.importorskip("pytorch_msssim")
+    run("compress", "img.png", "-q", 40)
+    bpp = (folder / "img.gdn").stat().st_size * 8 / picture[..., 0].size
+    psnr = psnr_of_file(folder, picture)
+    run("compress", "img.png", "--target-bpp", bpp * 1.1, "--force")
+    found = (folder / "img.gdn").stat().st_size * 8 / picture[..., 0].size
+    assert 0.98 * 1.1 * bpp <= found <= 1.1 * bpp
+    run("compress", "img.png", "--target-psnr", psnr + 0.3, "--force")
+    assert psnr_of_file(folder, picture) == pytest.approx(psnr + 0.3, abs=0.1)
+    run("compress", "img.png", "--target-ms-ssim", 0.95, "--force")
+
+
+def test_a_missing_extra_is_named(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_msssim", None)
+    result = run("compress", "img.png", "--target-ms-ssim", 0.9, code=1)
+    assert "pip install 'gdncodec[eval]'" in result.stderr
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """The standard streams of commands are a terminal, and progress is shown at once."""
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+    monkeypatch.setattr("gdncodec.cli.progress._PATIENCE", 0)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def test_each_trial_of_a_search_is_shown(folder, terminal):
+    shown = run("compress", "img.png", "--target-bpp", 1).stderr
+    for number in (1, 2):
+        assert f"\rcompressing img.png: looking for the quality, trial {number}" in shown
+    line = "compressing img.png: looking for the quality, trial 9"
+    assert shown.endswith("\r" + " " * len(line) + "\r")
+    assert "trial" not in run("compress", "img.png", "--force").stderr
+    assert run("compress", "img.png", "--force", "--target-bpp", 1, "--quiet").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("terminal", "quiet", "shown"),
+    [(True, False, True), (False, False, False), (True, True, False)],
+)
+def test_progress_is_shown_for_long_work_on_a_terminal_only(
+    monkeypatch, capsys, terminal, quiet, shown
+):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    with Progress("compressing", Path("photo.png"), quiet) as progress:
+        progress(1, 4)
+        assert capsys.readouterr().err == ""
+        assert progress._timer.is_alive() == shown
+        if shown:
+            progress._show()  # what the timer does after two seconds
+        progress(2, 4)
+        assert capsys.readouterr().err.endswith("\rcompressing photo.png: 50 %") == shown
+    assert progress._timer.finished.is_set()
+    assert capsys.readouterr().err.strip() == ""
+
+
+def test_a_shorter_line_covers_a_longer_one_and_none_is_wider_than_the_terminal(
+    monkeypatch, capsys
+):
+    monkeypatch.setenv("COLUMNS", "30")
+    with Progress("compressing", Path("-"), quiet=True) as progress:
+        progress._show()
+        progress.trial(3)
+        progress(1, 1)
+    lines = capsys.readouterr().err.split("\r")
+    assert lines[1:4] == [
+        "compressing the input: ...",
+        "compressing the input: lookin",
+        "compressing the input: 100 % ",
+    ]
+    assert lines[4].strip() == ""

@@ -1,0 +1,241 @@
+import hashlib
+import json
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gdncodec.errors import ImageError
+from gdncodec.training.data import (
+    CropSampler,
+    find_pictures,
+    load_pictures,
+    manifest,
+    pictures_of_slots,
+    read_rgb,
+)
+
+
+def pictures_of_one_value(count, side=40):
+    """Return pictures that tell by their value which they are."""
+    return [torch.full((3, side, side), value, dtype=torch.uint8) for value in range(count)]
+
+
+def values_drawn(sampler, steps=20):
+    """Return the pictures that each slot drew from in some steps."""
+    batches = torch.stack([sampler.draw(step) for step in range(steps)])
+    return [set(v.tolist()) for v in (batches[..., 0, 0, 0] * 255).round().int().unbind(1)]
+
+
+def gradient(height=200, width=170):
+    """Return a picture in which every pixel is different and tells where it is."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    return torch.from_numpy(np.stack([rows, columns, rows // 2]).astype(np.uint8))
+
+
+def test_pictures_are_found_in_all_folders_once_and_sorted(tmp_path):
+    (tmp_path / "b" / "deep").mkdir(parents=True)
+    names = ["z.PNG", "b/a.jpg", "b/deep/c.webp", "b/notes.txt", "b/card.pdf"]
+    for name in names:
+        (tmp_path / name).touch()
+    found = find_pictures([tmp_path, tmp_path / "b"])
+    assert found == [tmp_path / name for name in ("b/a.jpg", "b/deep/c.webp", "z.PNG")]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
+def test_a_picture_of_any_mode_is_read_as_pillow_shows_it(tmp_path, picture, mode):
+    image = Image.fromarray(picture).convert(mode if mode != "PA" else "P")
+    suffix = {"CMYK": "tiff", "YCbCr": "tiff"}.get(mode, "png")
+    image.save(tmp_path / f"a.{suffix}", **({"transparency": b"\0\x80"} if mode == "PA" else {}))
+    pixels = read_rgb(tmp_path / f"a.{suffix}")
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_sixteen_bits_are_rounded_to_eight(tmp_path, suffix):
+    samples = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
+    Image.fromarray(samples).save(tmp_path / f"a.{suffix}")
+    expected = np.rint(samples / 257)
+    for channel in np.moveaxis(read_rgb(tmp_path / f"a.{suffix}"), 2, 0):
+        np.testing.assert_array_equal(channel, expected)
+
+
+def test_the_first_frame_of_an_animation_is_read(tmp_path):
+    frames = [Image.new("RGB", (8, 9), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
+    assert (read_rgb(tmp_path / "a.webp") == (255, 0, 0)).all()
+
+
+def test_samples_that_are_not_whole_numbers_are_refused(tmp_path):
+    Image.new("F", (8, 8), 0.5).save(tmp_path / "a.tiff")
+    with pytest.raises(ImageError, match=r"a\.tiff: .*not whole numbers"):
+        read_rgb(tmp_path / "a.tiff")
+
+
+def test_bad_and_small_pictures_are_named_and_the_others_kept_in_order(tmp_path, picture):
+    image = Image.fromarray(picture)
+    image.save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"rubbish")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "c.png").write_bytes(whole[: len(whole) // 2])
+    image.crop((0, 0, 80, 63)).save(tmp_path / "d.png")
+    image.crop((0, 0, 64, 64)).save(tmp_path / "e.png")
+    lines = []
+    files = [*find_pictures([tmp_path]), tmp_path / "gone.png"]
+    pictures, names = load_pictures(files, 64, lines.append)
+    assert [name.name for name in names] == ["a.png", "e.png"]
+    for tensor, expected in zip(pictures, (picture, picture[:64, :64]), strict=True):
+        np.testing.assert_array_equal(tensor.permute(1, 2, 0).numpy(), expected)
+    skipped = {line.split(": ")[0].rsplit("/")[-1]: line for line in lines}
+    assert sorted(skipped) == ["b.png", "c.png", "d.png", "gone.png"]
+    assert skipped["d.png"].endswith("80 x 63 is smaller than a crop of 64")
+
+
+def test_pictures_are_in_one_block_of_shared_memory(tmp_path, picture):
+    for name in "abc":
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    pictures, _ = load_pictures(find_pictures([tmp_path]), 64, print)
+    assert all(p.is_shared() for p in pictures)
+    assert len({p.untyped_storage().data_ptr() for p in pictures}) == 1
+    assert pictures[0].untyped_storage().nbytes() == 3 * picture.size
+
+
+def test_without_room_in_shared_memory_other_memory_is_used(tmp_path, picture, monkeypatch):
+    def full(self):
+        raise RuntimeError("unable to allocate shared memory(shm)")  # noqa: EM101
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    pictures, _ = load_pictures([tmp_path / "a.png"], 64, print)
+    np.testing.assert_array_equal(pictures[0].permute(1, 2, 0).numpy(), picture)
+
+
+def test_no_files_give_no_pictures():
+    assert load_pictures([], 64, print) == ([], [])
+    assert manifest([])["pictures"] == 0
+
+
+def test_a_manifest_names_every_file_and_its_hash_knows_no_names(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, names in ((one, "ab"), (two, "ba")):
+        folder.mkdir()
+        for name, content in zip(names, (b"first", b"second"), strict=True):
+            (folder / name).write_bytes(content)
+    card = manifest([one / "a", one / "b"])
+    assert card["pictures"] == 2
+    assert card["files"][(one / "a").as_posix()] == hashlib.sha256(b"first").hexdigest()
+    assert card["sha256"] == manifest([two / "a", two / "b"])["sha256"]
+    assert card["sha256"] != manifest([one / "a"])["sha256"]
+    assert json.loads(json.dumps(card)) == card
+
+
+def test_crops_have_their_size_layout_and_range(picture):
+    batch = CropSampler([torch.from_numpy(picture).permute(2, 0, 1)], 64, 5, seed=1).draw(0)
+    assert batch.shape == (5, 3, 64, 64)
+    assert batch.dtype == torch.float32
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    assert 0 <= batch.min() < batch.max() <= 1
+
+
+def test_a_draw_depends_on_seed_and_step_alone():
+    sampler = CropSampler([gradient()], 32, 4, seed=1)
+    first = [sampler.draw(step) for step in range(3)]
+    random.seed(5)
+    torch.manual_seed(5)
+    again = CropSampler([gradient()], 32, 4, seed=1)
+    assert torch.equal(again.draw(2), first[2])
+    assert torch.equal(again.draw(0), first[0])
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], CropSampler([gradient()], 32, 4, seed=2).draw(0))
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 21])
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_draw_together_what_one_draws_and_hold_a_share_of_the_pictures(count, world):
+    pictures = [gradient() + index for index in range(count)]
+    whole = CropSampler(pictures, 32, 8, seed=3).draw(7)
+    parts, held = [], []
+    for rank in range(world):
+        slots = range(rank * 8 // world, (rank + 1) * 8 // world)
+        mine = {i: pictures[i] for i in pictures_of_slots(count, 8, slots)}
+        parts.append(CropSampler(mine, 32, 8, seed=3, slots=slots, count=count).draw(7))
+        held += list(mine)
+    assert torch.equal(torch.cat(parts), whole)
+    assert set(held) == set(range(count))
+    if count >= 8:
+        assert len(held) == count
+
+
+def test_a_slot_draws_from_every_batch_th_picture():
+    assert pictures_of_slots(10, 4, range(4)) == list(range(10))
+    assert pictures_of_slots(10, 4, range(1, 3)) == [1, 2, 5, 6, 9]
+    assert pictures_of_slots(3, 8, range(4, 6)) == [1, 2]
+    assert pictures_of_slots(0, 8, range(8)) == []
+    drawn = values_drawn(CropSampler(pictures_of_one_value(10), 32, 4, seed=0))
+    assert drawn == [{0, 4, 8}, {1, 5, 9}, {2, 6}, {3, 7}]
+
+
+def test_fewer_pictures_than_slots_serve_several():
+    drawn = values_drawn(CropSampler(pictures_of_one_value(3), 32, 5, seed=0))
+    assert drawn == [{0}, {1}, {2}, {0}, {1}]
+
+
+def test_pictures_that_are_missing_or_too_small_are_refused():
+    pictures = pictures_of_one_value(4)
+    with pytest.raises(ValueError, match="no pictures"):
+        CropSampler([], 32, 4, seed=0)
+    with pytest.raises(ValueError, match="picture 3 of 4 is missing"):
+        CropSampler(dict(enumerate(pictures[:3])), 32, 4, seed=0, count=4)
+    with pytest.raises(ValueError, match="40 x 40, smaller than a crop of 48"):
+        CropSampler(pictures, 48, 4, seed=0)
+
+
+def test_half_of_the_crops_are_windows_in_all_symmetries_and_the_others_reduced_ones():
+    picture = gradient()
+    seen, reduced = Counter(), []
+    for crop in CropSampler([picture], 32, 400, seed=0).draw(0).mul(255).round().byte():
+        top, left = crop[0].min().item(), crop[1].min().item()
+        window = picture[:, top : top + 32, left : left + 32]
+        turned = [window, window.transpose(1, 2)]
+        flipped = [t.flip(axes) for t in turned for axes in ((), (1,), (2,), (1, 2))]
+        matches = [i for i, w in enumerate(flipped) if torch.equal(w, crop)]
+        seen.update(matches)
+        if not matches:
+            reduced.append((crop[0].max().item() - top, crop[1].max().item() - left))
+    assert sorted(seen) == list(range(8))
+    assert min(seen.values()) > 10
+    assert 150 < len(reduced) < 250
+    heights, widths = np.array(reduced).T
+    assert np.abs(heights - widths).max() <= 1
+    assert 31 <= heights.min() < 36
+    assert 58 < heights.max() < 64
+
+
+def test_a_picture_of_the_size_of_a_crop_gives_that_crop():
+    picture = gradient(32, 32)
+    for crop in CropSampler([picture], 32, 4, seed=0).draw(0).mul(255).round().byte():
+        assert torch.equal(crop.flatten(1).sort().values, picture.flatten(1).sort().values)
+
+
+def test_reduction_agrees_with_pillows_bicubic_filter(picture):
+    from gdncodec.training.data import _reduced
+
+    for side in (65, 90, 128):
+        window = torch.from_numpy(picture[:side, :side].copy()).permute(2, 0, 1)
+        ours = _reduced(window, 64).permute(1, 2, 0).numpy().astype(int)
+        image = Image.fromarray(picture[:side, :side])
+        theirs = np.asarray(image.resize((64, 64), Image.Resampling.BICUBIC)).astype(int)
+        assert np.abs(ours - theirs).max() <= 1
+
+
+def test_reduction_leaves_no_alias_of_stripes_too_fine_for_it():
+    from gdncodec.training.data import _reduced
+
+    columns = torch.arange(120)
+    wave = 127.5 + 127.5 * torch.cos(2 * torch.pi * 0.45 * columns)
+    stripes = wave.round().byte().expand(3, 120, 120)
+    assert _reduced(stripes, 64)[:, 8:-8, 8:-8].float().std() < 6  # of 90 before

@@ -1,0 +1,27 @@
+"""From a trained network to a model."""
+
+import numpy as np
+import torch
+
+from gdncodec.config import ModelConfig
+from gdncodec.engines.torch import TorchEngine
+from gdncodec.nn.model import CodecModel
+from gdncodec.training.export import export_model
+
+CONFIG = ModelConfig(widths=(4, 6, 8), synthesis_widths=(4, 6, 8), latent_channels=6)
+
+
+def test_an_exported_model_says_the_same_as_the_network(picture):
+    torch.manual_seed(1)
+    network = CodecModel(CONFIG).eval()
+    model, _ = export_model(network, [picture])
+    engine = TorchEngine(model)
+    pixels = picture[:64, :96]
+    y = engine.analysis(pixels)
+    x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        expected = network.g_a(x - 0.5)[0].numpy()
+        gain, inverse = network.gains(torch.tensor([33.0]))
+    np.testing.assert_allclose(y, expected, atol=2e-3 * np.abs(expected).max())
+    np.testing.assert_allclose(model.gain(33.0), gain.flatten().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(model.inverse_gain(33.0), inverse.flatten().numpy(), rtol=1e-5)

@@ -1,0 +1,235 @@
+"""Checkpoints, and runs that end early and go on."""
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import training_runs
+from click.testing import CliRunner
+from command_line import names
+from command_line import run as gdncodec
+from PIL import Image
+from training_runs import CONFIG, options, run
+
+from gdncodec.cli import main
+from gdncodec.config import ModelConfig
+from gdncodec.errors import ModelError
+from gdncodec.nn.model import CodecModel
+from gdncodec.training import stopping
+from gdncodec.training.checkpoint import Checkpoint, Counters, load_checkpoint, save_checkpoint
+from gdncodec.training.distributed import ALONE
+from gdncodec.training.monitor import Monitor
+from gdncodec.training.options import TrainingOptions
+from gdncodec.training.state import TrainingState
+
+TINY = ["--batch", 2, "--crop", 32, "--widths", 4, 4, 4, "--latent-channels", 4, "--quiet"]
+
+
+@pytest.fixture
+def pictures(folder, picture):
+    """A folder of three training pictures in the working folder."""
+    (folder / "pictures").mkdir()
+    for i in range(3):
+        Image.fromarray(np.roll(picture, 20 * i, axis=1)).save(folder / "pictures" / f"{i}.png")
+    return ["--data", "pictures"]
+
+
+def train(pictures, *arguments, code=0):
+    return gdncodec("train", *pictures, "--out", "run", *arguments, code=code)
+
+
+def exit_code(pictures, *arguments):
+    arguments = map(str, ["train", *pictures, "--out", "run", *arguments])
+    return CliRunner().invoke(main, list(arguments)).exit_code
+
+
+def test_after_kill_9_a_run_goes_on_with_the_losses_of_one_that_was_not(tmp_path, picture):
+    steps, killed_at = 11, 8
+    np.save(tmp_path / "pictures.npy", [picture, picture[::-1]])
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    pictures = np.load(tmp_path / "pictures.npy")
+    _, whole = run(options(steps=steps), tmp_path / "whole", pictures)
+    arguments = ["killed", "pictures.npy", steps, killed_at, torch.get_num_threads()]
+    process = subprocess.run(
+        [sys.executable, training_runs.__file__, *map(str, arguments)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert process.returncode == -signal.SIGKILL
+    last = load_checkpoint(tmp_path / "killed" / "last.safetensors")
+    assert last.counters.step == 6
+    _, after = run(options(steps=steps), tmp_path / "killed", pictures, start=last)
+    assert after.losses == {step: whole.losses[step] for step in range(7, steps + 1)}
+
+
+@pytest.mark.parametrize(
+    ("norm", "optimizer"), [("gdn", "soap"), ("batch", "adam"), ("mabn", "adam"), ("sncn", "adam")]
+)
+def test_a_resumed_run_ends_with_the_very_weights_of_one_that_was_not_stopped(
+    tmp_path, picture, norm, optimizer
+):
+    config = dataclasses.replace(CONFIG, norm=norm, synthesis_norm=norm)
+    how = options(steps=6, optimizer=optimizer)
+    whole, _ = run(how, tmp_path, [picture], config=config)
+    kept = load_checkpoint(tmp_path / "last.safetensors")
+    assert kept.counters.step == 5
+    state = TrainingState(config, how, ALONE)
+    state.restore(kept)
+    save_checkpoint(tmp_path / "again", state.checkpoint())
+    again = load_checkpoint(tmp_path / "again")
+    assert again.counters == kept.counters
+    after, _ = run(how, tmp_path, [picture], config=config, start=again)
+    for part in ("model", "average", "criterion"):
+        ours, theirs = getattr(after, part).state_dict(), getattr(whole, part).state_dict()
+        assert [k for k in theirs if not torch.equal(ours[k], theirs[k])] == []
+
+
+def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
+    weights = CodecModel(CONFIG).state_dict()
+    average = {k: v + 1 for k, v in weights.items()}
+    nested = {"state": {0: {"step": torch.tensor(3.0), "Q": [torch.eye(2), []]}}, "lr": 1e-3}
+    before = Checkpoint(
+        CONFIG, Counters(7, 9, 1.5, best=2.5), weights, average, nested, {}, {"seed": 3}
+    )
+    save_checkpoint(tmp_path / "a.safetensors", before)
+    back = load_checkpoint(tmp_path / "a.safetensors")
+    assert (back.config, back.counters, back.options) == (CONFIG, before.counters, before.options)
+    for ours, theirs in ((back.weights, weights), (back.average, average)):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[k], v) for k, v in theirs.items())
+    assert list(back.optimizer["state"]) == [0]
+    assert torch.equal(back.optimizer["state"][0]["Q"][0], torch.eye(2))
+    assert back.optimizer["lr"] == 1e-3
+    assert back.is_complete
+
+
+def test_a_light_checkpoint_of_the_default_network_is_at_most_32_mb(tmp_path):
+    state = TrainingState(ModelConfig(), TrainingOptions(), ALONE)
+    save_checkpoint(tmp_path / "light", state.checkpoint().light)
+    assert (tmp_path / "light").stat().st_size < 32e6
+    back = load_checkpoint(tmp_path / "light")
+    assert back.weights["g_a.0.weight"].dtype == torch.float32
+    assert not back.is_complete
+
+
+def test_what_is_no_checkpoint_raises_model_error(tmp_path, tiny_model):
+    (tmp_path / "a").write_bytes(b"rubbish")
+    for path in (tmp_path / "a", tmp_path / "none", tiny_model):
+        with pytest.raises(ModelError, match="not a training checkpoint"):
+            load_checkpoint(path)
+
+
+def test_the_embedded_models_training_can_be_continued(tmp_path, picture):
+    path = Path(__file__).parents[1] / "models" / "training" / "photo.before-decay.safetensors"
+    start = load_checkpoint(path)
+    assert start.config.latent_channels >= 192
+    state, _ = run(options(steps=1), tmp_path, [picture], config=start.config, start=start.light)
+    assert state.counters.step == 1
+    assert state.counters.averaged == start.counters.averaged + 1
+
+
+def test_weights_begin_a_run_with_a_new_optimiser_and_their_own_average(tmp_path, picture):
+    first, _ = run(options(steps=20), tmp_path, [picture])
+    light = load_checkpoint(tmp_path / "last.safetensors").light
+    state = TrainingState(CONFIG, options(steps=5, warmup=100), ALONE)
+    state.restore(light)
+    assert state.counters == Counters(averaged=19)
+    assert not state.optimizer.state
+    assert all(torch.equal(v, light.average[k]) for k, v in state.average.state_dict().items())
+    second, notes = run(options(steps=1, warmup=100), tmp_path, [picture], start=light)
+    assert second.counters.step == 1
+    assert notes.figures[1]["rate"] == pytest.approx(1e-5)
+    assert first.counters.averaged == second.counters.averaged == 20
+
+
+def test_a_run_leaves_everything_and_can_be_lengthened(folder, pictures):
+    train(pictures, "--steps", 4, *TINY)
+    assert names(folder / "run") == [
+        "before-decay.safetensors", "best.safetensors", "last.safetensors", "model.json",
+        "model.safetensors", "rd.json", "tensorboard",
+    ]  # fmt: skip
+    first = (folder / "run" / "model.safetensors").read_bytes()
+    gdncodec("compress", "img.png", "--model", "run/model.safetensors")
+    refused = train(pictures, "--steps", 6, *TINY, code=6)
+    assert "run/last.safetensors exists; --resume continues that run" in refused.stderr
+    wrong = train(pictures, "--steps", 6, *TINY, "--seed", 1, "--resume", code=2)
+    assert "seed is 0 in the run to continue, got 1" in wrong.stderr
+    train(pictures, "--steps", 6, "--resume", "--quiet")
+    assert json.loads((folder / "run" / "model.json").read_text())["steps"] == 6
+    assert (folder / "run" / "model.safetensors").read_bytes() != first
+    train(pictures, "--resume", "--quiet")  # its end was reached: it is exported again
+    assert load_checkpoint(folder / "run" / "last.safetensors").counters.step == 6
+
+
+def test_resume_begins_a_run_where_there_is_none(folder, pictures):
+    train(pictures, "--steps", 4, *TINY)
+    weights = "run/before-decay.safetensors"
+    out = ["--out", "other", "--steps", 2, "--batch", 2, "--crop", 32, "--quiet", "--resume"]
+    gdncodec("train", *pictures, *out, "--resume-weights", weights)
+    checkpoint = load_checkpoint(folder / "other" / "last.safetensors")
+    assert checkpoint.config.widths == (4, 4, 4)
+    assert checkpoint.counters.averaged > checkpoint.counters.step == 2
+
+
+def send(monkeypatch, *signals):
+    """Send signals to this process at the first figures; return the notes of the run."""
+    notes, left = [], list(signals)
+
+    def progress(self, step, done, figures):
+        while left:
+            os.kill(os.getpid(), left.pop())
+
+    monkeypatch.setattr(Monitor, "progress", progress)
+    monkeypatch.setattr(Monitor, "note", lambda self, text: notes.append(text))
+    monkeypatch.setattr("gdncodec.training.recorder._BETWEEN_FIGURES", 0.0)
+    return notes
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_leave_a_checkpoint_and_a_model(
+    folder, pictures, monkeypatch, number, code
+):
+    notes = send(monkeypatch, number, number)  # a terminal and a launcher may both send it
+    before = signal.getsignal(number)
+    assert exit_code(pictures, "--steps", 1000, *TINY) == code
+    assert signal.getsignal(number) == before
+    assert any("once more stops at once" in text for text in notes)
+    steps = load_checkpoint(folder / "run" / "last.safetensors").counters.step
+    assert 1 <= steps < 100
+    assert json.loads((folder / "run" / "model.json").read_text())["steps"] == steps
+    gdncodec("compress", "img.png", "--model", "run/model.safetensors")
+
+
+def test_a_second_ctrl_c_stops_at_once_and_leaves_old_files_whole(folder, pictures, monkeypatch):
+    train(pictures, "--steps", 2, *TINY)
+    old = {p.name: p.read_bytes() for p in (folder / "run").iterdir() if p.is_file()}
+    monkeypatch.setattr(stopping, "_SAME", -1.0)
+    send(monkeypatch, signal.SIGINT, signal.SIGINT)
+    assert exit_code(pictures, "--steps", 50, "--resume", *TINY) == 130
+    assert old == {p.name: p.read_bytes() for p in (folder / "run").iterdir() if p.is_file()}
+
+
+def test_a_last_checkpoint_that_cannot_be_written_is_an_error_after_the_model(
+    folder, pictures, monkeypatch
+):
+    original = Path.write_bytes
+
+    def write(self, data):
+        if len(data) > 40_000:  # of the files of this run, the full checkpoint alone
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    result = train(pictures, "--steps", 2, *TINY, code=1)
+    assert "last.safetensors could not be written" in result.stderr
+    assert (folder / "run" / "model.safetensors").exists()
+    assert not (folder / "run" / "last.safetensors").exists()

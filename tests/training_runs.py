@@ -1,0 +1,104 @@
+"""Tiny training runs, for the tests of the training; as a program, one that is killed.
+
+Usage: python training_runs.py OUT PICTURES.npy STEPS KILLED_AT THREADS
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gdncodec.config import ModelConfig
+from gdncodec.training.checkpoint import load_checkpoint
+from gdncodec.training.data import CropSampler
+from gdncodec.training.distributed import ALONE
+from gdncodec.training.loop import train
+from gdncodec.training.options import TrainingOptions
+from gdncodec.training.recorder import Recorder
+from gdncodec.training.state import TrainingState
+
+CONFIG = ModelConfig(widths=(8, 8, 8), synthesis_widths=(8, 8, 8), latent_channels=8)
+TINY = {"batch": 2, "crop": 32, "warmup": 1, "report_seconds": 0.0}
+
+
+class Notes:
+    """Stands in the place of a monitor, and remembers what it was told."""
+
+    def __init__(self, at_step=lambda step: None):
+        self.lines, self.figures, self.scores = [], {}, []
+        self.at_step = at_step
+
+    def progress(self, step, done, figures):
+        self.figures[step] = {**figures, "done": done}
+        self.at_step(step)
+
+    def points(self, step, points, pair=None, score=None):
+        self.scores.append(score)
+
+    def note(self, text):
+        self.lines.append(text)
+
+    def close(self):
+        pass
+
+    @property
+    def losses(self):
+        return {step: figures["loss"] for step, figures in self.figures.items()}
+
+
+class EveryThird(Recorder):
+    """Reports at every third step, so that a killed run has lost some."""
+
+    step = 0
+
+    @property
+    def due(self):
+        return self.step % 3 == 0
+
+    def show(self, state, progress, meter):
+        self.step = state.counters.step + 1
+        super().show(state, progress, meter)
+
+
+def options(**changes):
+    return TrainingOptions(**{**TINY, **changes})
+
+
+def as_tensor(picture):
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+
+
+def run(
+    how, out, pictures, *, config=CONFIG, start=None, validation=(), notes=None,
+    recorder=Recorder, stop=None,
+):  # fmt: skip
+    """Train, and return the state and what a person would have seen."""
+    state = TrainingState(config, how, ALONE)
+    if start:
+        state.restore(start)
+    notes = notes or Notes()
+    sampler = CropSampler([as_tensor(p) for p in pictures], how.crop, how.batch, how.seed)
+    recorder = recorder(out, notes, [as_tensor(p) for p in validation], how.report_seconds)
+    train(state, sampler, recorder, stop=stop)
+    return state, notes
+
+
+def main(out, pictures, steps, killed_at, threads):
+    torch.set_num_threads(int(threads))
+
+    def kill(step):
+        if step == int(killed_at):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    last = Path(out, "last.safetensors")
+    run(
+        options(steps=int(steps)), Path(out), np.load(pictures), recorder=EveryThird,
+        start=load_checkpoint(last) if last.exists() else None, notes=Notes(kill),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
