@@ -56,7 +56,7 @@ class ModelConfig:
     synthesis_norm: str = "gdn1"
     widths: tuple[int, int, int] = (48, 96, 160)
     synthesis_widths: tuple[int, int, int] = (48, 96, 160)
-    latent_channels: int = 192
+    latent_channels: int = 320
     lambdas: tuple[float, float] = QUALITY_LAMBDAS["mse"]
     gain_nodes: int = 6
     folded: bool = False

@@ -83,7 +83,7 @@ class Model:
     def inverse_gain(self, quality: float) -> "NDArray[np.float32]":
         """Return the inverse gains (M,): symbol times inverse gain, plus centre, is the latent."""
         low, high, part = self._around("log_inverse_gain", quality)
-        return np.exp(low * (1 - part) + high * part).astype(np.float32)
+        return (1 / (np.exp(-low) * (1 - part) + np.exp(-high) * part)).astype(np.float32)
 
     @cached_property
     def tables(self) -> Tables:

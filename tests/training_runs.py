@@ -21,7 +21,7 @@ from gdncodec.training.recorder import Recorder
 from gdncodec.training.state import TrainingState
 
 CONFIG = ModelConfig(widths=(8, 8, 8), synthesis_widths=(8, 8, 8), latent_channels=8)
-TINY = {"batch": 2, "crop": 32, "warmup": 1, "report_seconds": 0.0}
+TINY = {"batch": 2, "crop": 32, "warmup": 1, "report_seconds": 0.0, "optimizer": "adam"}
 
 
 class Notes:

@@ -35,7 +35,7 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--norm", help="Norm of the analysis.  [default: gdn1]")
 @click.option("--synthesis-norm", help="Norm of the synthesis.  [default: as --norm]")
 @click.option("--widths", nargs=3, type=int, help="Channels inside.  [default: 48 96 160]")
-@click.option("--latent-channels", type=int, help="Channels of the latent.  [default: 192]")
+@click.option("--latent-channels", type=int, help="Channels of the latent.  [default: 320]")
 @click.option("--lambda-range", nargs=2, type=float, help="Lambda at quality 0 and 100.")
 @click.option("--lambda", "one_lambda", type=float, help="One lambda, for a model of one rate.")
 @click.option(
@@ -56,7 +56,11 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
     type=click.Choice(["bf16", "float32"]),
     help="Of the inner convolutions.  [default: bf16]",
 )
-@click.option("--optimizer", type=click.Choice(["adam", "soap"]), help="[default: adam]")
+@click.option(
+    "--optimizer",
+    type=click.Choice(["adam", "soap"]),
+    help="[default: soap; on CUDA adam]",
+)
 @click.option(
     "--decay",
     type=click.FloatRange(0, 1),

@@ -43,9 +43,10 @@ class CodecModel(nn.Module):
     The analysis does not see the quality q, so neither does the density of y: only the width of the
     bins changes. Gains and inverse gains are vectors of M numbers at a few qualities (Cui et al.,
     arXiv 2003.02012) and start at the square root of lambda (Kamisli et al., DCC 2024). Between
-    those qualities gains are linear, inverse gains linear in their logarithm: a channel that is
-    worth nothing at one quality has a gain near zero there, and must not sleep until just before
-    the next one, as it would if its gain rose geometrically.
+    those qualities gains are linear: a channel that is worth nothing at one quality has a gain near
+    zero there, and must not sleep until just before the next one, as it would if its gain rose
+    geometrically. The reciprocals of the inverse gains are linear too, or the product of the two,
+    and with it the scale of what the synthesis sees, would swing between the qualities.
 
     Quantisation of a forward: ``noise`` adds uniform noise for both rate and reconstruction,
     ``mixed`` rounds for the reconstruction (straight-through gradient), ``round`` rounds for both.
@@ -77,10 +78,11 @@ class CodecModel(nn.Module):
         left = position.floor().clamp(0, self.config.gain_nodes - 2)
         part = (position - left)[:, None]
         i = left.long()
-        gains, logs = self.log_gain.exp(), self.log_inverse_gain
-        gain = torch.lerp(gains[i], gains[i + 1], part).clamp(min=_SMALLEST_GAIN)
-        inverse_gain = torch.lerp(logs[i], logs[i + 1], part).exp()
-        return gain[:, :, None, None], inverse_gain[:, :, None, None]
+        pair = []
+        for gains in (self.log_gain.exp(), (-self.log_inverse_gain).exp()):
+            gain = torch.lerp(gains[i], gains[i + 1], part).clamp(min=_SMALLEST_GAIN)
+            pair.append(gain[:, :, None, None])
+        return pair[0], 1 / pair[1]
 
     def forward(
         self,

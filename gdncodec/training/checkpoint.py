@@ -100,20 +100,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         config = ModelConfig.from_json(metadata["config"])
-        if "step" in metadata:  # the form of files from before the optimiser was kept
-            step = int(metadata["step"])
-            parts = {
-                kind: {
-                    k.removeprefix(f"{kind}."): v for k, v in tensors.items() if k.startswith(kind)
-                }
-                for kind in ("weights", "average")
-            }
-            checkpoint = Checkpoint(config, Counters(step, step), **parts)
-        else:
-            counters = Counters(**json.loads(metadata["counters"]))
-            parts = {k: _nest(v, tensors) for k, v in json.loads(metadata["parts"]).items()}
-            options = json.loads(metadata["options"])
-            checkpoint = Checkpoint(config, counters, **parts, options=options)
+        counters = Counters(**json.loads(metadata["counters"]))
+        parts = {k: _nest(v, tensors) for k, v in json.loads(metadata["parts"]).items()}
+        options = json.loads(metadata["options"])
+        checkpoint = Checkpoint(config, counters, **parts, options=options)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         msg = f"{path}: not a training checkpoint ({error})"
         raise ModelError(msg) from error

@@ -78,7 +78,7 @@ class TrainingOptions:
     frozen: float = 0.05
     ema: float = 0.999
     statistics_batches: int = 200
-    optimizer: OptimizerName = "adam"
+    optimizer: OptimizerName = "soap"
     seed: int = 0
     precision: Precision = "bf16"
     compile: Compile = "auto"
