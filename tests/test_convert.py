@@ -114,7 +114,8 @@ def test_latents_and_symbols_are_those_of_compressai(theirs, model, pixels, symb
         medians = bottleneck.quantiles[:, 0, 1][None, :, None, None]
         wanted_symbols = bottleneck.quantize(wanted, "symbols", medians)
     found = TorchEngine(model).analysis(pixels)
-    np.testing.assert_allclose(found, wanted[0].numpy(), rtol=1e-5, atol=1e-5)
+    largest = wanted.abs().max().item()  # of which a float32 sum in another order is that far off
+    np.testing.assert_allclose(found, wanted[0].numpy(), rtol=0, atol=1e-5 * min(largest, 10))
     np.testing.assert_array_equal(symbols, wanted_symbols[0].numpy())
     assert np.abs(symbols).max() > 20
     assert np.abs(model.centre).max() > 0.1

@@ -49,7 +49,7 @@ def files(tmp_path_factory, picture):
 def test_a_card_tells_how_to_repeat_the_run(card):
     assert card["command"] == "gdncodec train --data 'my pictures'"
     assert card["seed"] == card["options"]["seed"] == 5
-    assert card["config"]["latent_channels"] == 192
+    assert card["config"]["latent_channels"] == 320
     assert card["data"] == {"training": manifest_of(3), "validation": manifest_of(1)}
     assert (card["steps"], card["minutes"]) == (1200, 61.23)
     assert (card["skipped_steps"], card["rollbacks"]) == (3, 1)
