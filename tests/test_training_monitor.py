@@ -223,3 +223,19 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(tmp_path
         GdnCodecError, match=r"matplotlib, tensorboard, tqdm .*pip install 'gdncodec\[train\]'"
     ):
         Monitor(tmp_path)
+
+
+def test_a_full_disk_ends_the_event_file_and_not_the_training(tmp_path, monkeypatch):
+    lines = []
+    monitor = Monitor(tmp_path, report=lines.append)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    for method in ("add_scalar", "add_image", "flush"):
+        monkeypatch.setattr(monitor._writer, method, full)
+    monitor.progress(1, 0.5, {"loss": 1.0})
+    monitor.progress(2, 1.0, {"loss": 0.5})
+    monitor.close()
+    assert sum("nothing more is kept for TensorBoard" in line for line in lines) == 1
+    assert any("step 2" in line for line in lines)

@@ -210,9 +210,9 @@ def round_trip(config, picture, folder):
     """Train three steps, export, compress, decompress; return network, model and picture."""
     from gdncodec.codec import Codec
     from gdncodec.image import Picture
-    from gdncodec.training.export import export_model
     from gdncodec.training.data import CropSampler
     from gdncodec.training.distributed import ALONE
+    from gdncodec.training.export import export_model
     from gdncodec.training.loop import train
     from gdncodec.training.options import TrainingOptions
     from gdncodec.training.state import TrainingState

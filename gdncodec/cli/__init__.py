@@ -68,6 +68,8 @@ class _Commands(click.Group):
             raise _failure(str(error), 2) from error
         except (OSError, MemoryError, RuntimeError) as error:  # PyTorch raises RuntimeError
             text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            name = getattr(error, "filename", None)
+            text = f"{name}: {text}" if name else text
             raise _failure(text.splitlines()[0], 1) from error
 
 

@@ -70,7 +70,7 @@ class Monitor:
         """
         for name, value in figures.items():
             if name != "seconds_left":
-                self._writer.add_scalar(f"train/{name}", value, step)
+                self._keep("add_scalar", f"train/{name}", value, step)
         text = _describe(step, figures)
         now = time.monotonic()
         if self._bar is not None:
@@ -98,15 +98,15 @@ class Monitor:
         for point in points:
             for name, value in point._asdict().items():
                 if name != "quality" and value is not None:
-                    self._writer.add_scalar(f"validation/{name}_q{point.quality:g}", value, step)
+                    self._keep("add_scalar", f"validation/{name}_q{point.quality:g}", value, step)
         if score is not None:
-            self._writer.add_scalar("validation/score", score, step)
+            self._keep("add_scalar", "validation/score", score, step)
         plot = _rate_distortion_plot(points, step)
-        self._writer.add_image("validation/rate_distortion", plot, step, dataformats="HWC")
+        self._keep("add_image", "validation/rate_distortion", plot, step, dataformats="HWC")
         if pair is not None:
             both = torch.cat(pair, dim=2)  # the original on the left
-            self._writer.add_image("validation/original_and_reconstruction", both, step)
-        self._writer.flush()
+            self._keep("add_image", "validation/original_and_reconstruction", both, step)
+        self._keep("flush")
         means = ", ".join(f"{p.bpp:.3f} bpp {p.psnr:.2f} dB" for p in points)
         self.note(f"step {step}: validation {means}")
 
@@ -121,7 +121,17 @@ class Monitor:
         """End the bar and the event file; a second call does nothing."""
         if self._bar is not None:
             self._bar.close()
-        self._writer.close()
+        self._keep("close")
+
+    def _keep(self, method: str, *args: Any, **kwargs: Any) -> None:
+        """Let the writer of TensorBoard do something; a full disk ends that, not the training."""
+        if self._writer is None:
+            return
+        try:
+            getattr(self._writer, method)(*args, **kwargs)
+        except OSError as error:
+            self._writer = None
+            self.note(f"nothing more is kept for TensorBoard: {error}")
 
 
 def _to_standard_error(text: str) -> None:

@@ -1,5 +1,6 @@
 """What the main process does beside training: figures, validation, checkpoints."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +88,8 @@ class Recorder:
             return points
         loss, pair = score(points, state.config), reconstruct(state.average, self._validation[0])
         self.monitor.points(state.counters.step, points, pair, loss)
-        if state.counters.best is None or loss < state.counters.best:
+        best_before = state.counters.best
+        if math.isfinite(loss) and (best_before is None or loss < best_before):
             state.counters.best = loss
             average = state.average.state_dict()
             best = Checkpoint(state.config, state.counters, average, average)

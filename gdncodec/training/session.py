@@ -133,8 +133,8 @@ def _lead(
         asked = train(state, sampler, recorder, team=team, stop=stop)
         if asked:
             monitor.note("stopping, and writing what there is; once more stops at once")
-        points = [] if asked else recorder.validate(state)
         saved = recorder.save("last.safetensors", state.checkpoint())
+        points = [] if asked else recorder.validate(state)
         model, tables = export_model(state.average, fitted, seed=options.seed)
         card = run_card(
             state.config, options, state.counters, data=data, device=team.device,
@@ -143,6 +143,7 @@ def _lead(
         path = out / "model.safetensors"
         save_model(path, model, for_model_file(card))
         write_card(out / "model.json", card)
+        (out / "rd.json").unlink(missing_ok=True)  # of the model before
         asked = asked or stop.asked
     if points and not asked:
         rows = measure_files(path, used, points)
@@ -164,8 +165,11 @@ def _read(
     """Read the pictures of this process's crops; all processes leave out what one cannot use."""
     found = find_pictures(data)
     held_out = find_pictures([val]) if val else found[::_HELD_OUT] if len(found) > 1 else []
-    left_out = set(held_out)
-    files = [file for file in found if file not in left_out]
+    if val and not held_out:
+        msg = f"there are no pictures in {val}"
+        raise ValueError(msg)
+    left_out = {file.resolve() for file in held_out}
+    files = [file for file in found if file.resolve() not in left_out]
     if len(set(team.all_of([len(files)]))) > 1:
         msg = "the processes find different numbers of pictures; all need the same folders"
         raise ValueError(msg)
