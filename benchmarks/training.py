@@ -130,6 +130,7 @@ def our_loop(
         frozen=0,
         precision=precision,
         compile=options.compile,
+        optimizer="adam",  # which CompressAI's example takes
     )
     team = Workers(device=torch.device(options.device))
     state = TrainingState(config, how, team)

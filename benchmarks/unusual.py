@@ -1,9 +1,9 @@
 """What the codec does to pictures that are no photographs in good light.
 
-    python benchmarks/unusual.py [--model MODEL] [--out docs]
+    python benchmarks/unusual.py [--model MODEL]
 
 Pictures are drawn, compressed at several qualities, and as PNG and WebP by Pillow. The numbers
-go to ``unusual.md`` in the output folder, the pictures, side by side, to ``plots/unusual.png``.
+go to ``docs/unusual.md``, the pictures, side by side, to ``docs/plots/unusual.png``.
 """
 
 import argparse
@@ -23,7 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZE = WIDTH, HEIGHT = 384, 256
 QUALITIES = (20, 50, 80)
 FAR = 48  # pixels
-GAP, CAPTION = 12, 36
 PILLOW: dict[str, dict[str, Any]] = {
     "PNG": {"format": "PNG", "optimize": True},
     "WebP lossless": {"format": "WEBP", "method": 6, "lossless": True, "quality": 100},
@@ -31,6 +30,7 @@ PILLOW: dict[str, dict[str, Any]] = {
 }
 # What is shown of some pictures: how many times as large, left and top of the part.
 PARTS = {"text": (2, 0, 0), "noise": (8, 0, 0), "line art": (2, 90, 64), "dark": (2, 90, 5)}
+PARTS["gradient"] = (2, 96, 64)
 PAGE = """# Unusual pictures
 
 Pictures of 384 x 256 pixels, compressed with the model `{model}` and by Pillow.
@@ -39,14 +39,16 @@ Pictures of 384 x 256 pixels, compressed with the model `{model}` and by Pillow.
 Flat colours, line art and the gradient take fewer bytes as lossless WebP, which has no error at
 all, than at any quality here, and so does text at the highest one. Thin lines and small letters
 are surrounded by specks at the lowest quality and lose some of their colour at every one; noise
-loses much of its contrast. Flat regions come back a few levels off, often tinted, and worse at the
-border of the picture than inside; the dark picture has a high PSNR only because its levels are
-few, and shows how much is lost at the lowest quality when it is made brighter.
+loses much of its contrast. Flat regions are up to a few levels off, often tinted, with the largest
+errors at the border of the picture; the dark picture has a high PSNR only because its levels are
+few, and shows, made brighter, how much of it is lost at the lowest quality.
 
 ![Originals and decoded pictures](plots/unusual.png)
 
 ## Bytes and PSNR
 
+| picture | q20 | q50 | q80 | PNG | WebP lossless | WebP 50 |
+|---|---|---|---|---|---|---|
 {sizes}
 ## Errors in levels of 255
 
@@ -54,18 +56,19 @@ Colour shift is the mean of the decoded picture minus that of the original. The 
 are the largest error in flat regions, further than {far} pixels from any edge: inside the picture,
 and within {far} pixels of its border. A dash means that there is no such region.
 
+| picture | codec | shift of R | of G | of B | error inside | at the border |
+|---|---|---|---|---|---|---|
 {errors}"""
 
 
 class Decoded(NamedTuple):
-    """A picture after one codec, and its errors in levels."""
+    """A picture after one codec, and its errors in levels; -1 where there is no flat region."""
 
     pixels: Any
     bytes: int
     psnr: float
     shift: list[float]
     largest: list[float]
-    """Far from edges inside the picture, and at its border; -1 where there is no such region."""
 
     def __str__(self) -> str:
         return f"{self.bytes} B, " + (f"{self.psnr:.1f} dB" if self.psnr < np.inf else "exact")
@@ -77,9 +80,8 @@ def text() -> Image.Image:
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 0, WIDTH, 22), fill=(40, 70, 130))
     draw.text((8, 3), "File   Edit   View   Help", "white", ImageFont.load_default(14))
-    lines = zip((8, 10, 12, 14, 18, 24), (28, 42, 58, 76, 96, 120), strict=True)
     colors = {10: "#444", 12: "#c00", 18: "#06c"}
-    for size, top in lines:
+    for size, top in ((8, 28), (10, 42), (12, 58), (14, 76), (18, 96), (24, 120)):
         line = f"{size} pixels: the quick brown fox jumps over 0123456789 lazy dogs {{[(;,.)]}}"
         draw.text((8, top), line, colors.get(size, "black"), ImageFont.load_default(size))
     return image
@@ -93,16 +95,14 @@ def line_art() -> Image.Image:
         draw.line((8, 8 + 9 * n, 120, 8 + 4 * n), "black")
         draw.line((8 + 9 * n, 140, 8 + 9 * n, 248), "black")
         for y, color in ((68, "black"), (190, ("red", "green", "blue")[n % 3])):
-            box = (186 - 4 * n, y - 4 - 4 * n, 194 + 4 * n, y + 4 + 4 * n)
-            draw.ellipse(box, outline=color)
+            draw.ellipse((186 - 4 * n, y - 4 - 4 * n, 194 + 4 * n, y + 4 + 4 * n), outline=color)
     return image
 
 
 def pictures() -> dict[str, Image.Image]:
     greys = np.array([[112, 128, 144], [136, 120, 104]], np.uint8).repeat(128, 0).repeat(128, 1)
     noise = np.random.default_rng(7).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-    astronaut = Image.open(ROOT / "data" / "astronaut.png").convert("RGB")
-    dark = astronaut.point([round(0.08 * level) for level in range(256)] * 3)
+    dark = ImageOps.fit(Image.open(ROOT / "data/astronaut.png"), SIZE, centering=(0.5, 0.1))
     y, x = np.mgrid[0 : 1 : HEIGHT * 1j, 0 : 1 : WIDTH * 1j]
     gradient = np.stack([40 + 180 * x, 60 + 150 * y, 200 - 90 * x - 60 * y], axis=-1)
     return {
@@ -111,7 +111,7 @@ def pictures() -> dict[str, Image.Image]:
         "text": text(),
         "noise": Image.fromarray(noise),
         "line art": line_art(),
-        "dark": ImageOps.fit(dark, SIZE, centering=(0.5, 0.1)),
+        "dark": dark.point(lambda level: round(0.08 * level)),
         "gradient": Image.fromarray(gradient.round().astype(np.uint8)),
     }
 
@@ -119,8 +119,7 @@ def pictures() -> dict[str, Image.Image]:
 def shown(name: str, image: Image.Image) -> Image.Image:
     """Return a picture, or the part that says most of it; a dark one is made brighter."""
     times, left, top = PARTS.get(name, (1, 0, 0))
-    if name == "dark":
-        image = image.point(lambda level: min(10 * level, 255))
+    image = image.point(lambda level: min(10 * level, 255)) if name == "dark" else image
     part = image.crop((left, top, left + WIDTH // times, top + HEIGHT // times))
     return part.resize(SIZE, Image.Resampling.NEAREST)
 
@@ -155,26 +154,20 @@ def measure(codec: Codec, image: Image.Image) -> dict[str, Decoded]:
     return found
 
 
-def table(rows: list[list[str]]) -> str:
-    lines = (" | ".join(row) for row in (rows[0], ["---"] * len(rows[0]), *rows[1:]))
-    return "".join(f"| {line} |\n" for line in lines)
-
-
 def page(model: str, found: dict[str, dict[str, Decoded]]) -> str:
-    sizes = [["picture", *found["white"]]]
-    errors = [["picture", "codec", "shift of R", "of G", "of B", "error inside", "at the border"]]
+    sizes = errors = ""
     for name, row in found.items():
-        sizes.append([name, *map(str, row.values())])
+        sizes += f"| {name} | {' | '.join(map(str, row.values()))} |\n"
         for codec in (codec for codec in row if codec not in ("PNG", "WebP lossless")):
-            shift = [f"{value:+.2f}" for value in row[codec].shift]
-            largest = ["-" if value < 0 else f"{value:.0f}" for value in row[codec].largest]
-            errors.append([name, codec, *shift, *largest])
-    return PAGE.format(model=model, far=FAR, sizes=table(sizes), errors=table(errors))
+            cells = [f"{value:+.2f}" for value in row[codec].shift]
+            cells += ["-" if value < 0 else f"{value:.0f}" for value in row[codec].largest]
+            errors += f"| {name} | {codec} | {' | '.join(cells)} |\n"
+    return PAGE.format(model=model, far=FAR, sizes=sizes, errors=errors)
 
 
 def sheet(images: dict[str, Image.Image], found: dict[str, dict[str, Decoded]]) -> Image.Image:
-    width, height = WIDTH + GAP, HEIGHT + CAPTION + GAP
-    result = Image.new("RGB", (4 * width + GAP, len(images) * height + GAP), (205, 205, 205))
+    width, height = WIDTH + 12, HEIGHT + 48
+    result = Image.new("RGB", (4 * width + 12, len(images) * height + 12), (205, 205, 205))
     draw = ImageDraw.Draw(result)
     for row, (name, image) in enumerate(images.items()):
         png, lossless, webp = (found[name][codec] for codec in PILLOW)
@@ -182,11 +175,10 @@ def sheet(images: dict[str, Image.Image], found: dict[str, dict[str, Decoded]]) 
         note = f", a part, {PARTS[name][0]} times as large" if name in PARTS else ""
         note += " and 10 times as bright" if name == "dark" else ""
         cells = [(f"{name}{note}\n{sizes}", image)]
-        for quality in QUALITIES:
-            decoded = found[name][f"q{quality}"]
-            cells.append((f"quality {quality}\n{decoded}", Image.fromarray(decoded.pixels)))
+        for codec, decoded in [*found[name].items()][: len(QUALITIES)]:
+            cells.append((f"{codec}: {decoded}", Image.fromarray(decoded.pixels)))
         for column, (caption, part) in enumerate(cells):
-            left, top = GAP + column * width, GAP + row * height
+            left, top = 12 + column * width, 12 + row * height
             result.paste(shown(name, part), (left, top))
             draw.text((left, top + HEIGHT + 3), caption, "black", ImageFont.load_default(12))
     return result
@@ -195,14 +187,11 @@ def sheet(images: dict[str, Image.Image], found: dict[str, dict[str, Decoded]]) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="name or path; the default model if not given")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs")
-    options = parser.parse_args()
-    codec = Codec(options.model)
+    codec = Codec(parser.parse_args().model)
     images = pictures()
     found = {name: measure(codec, image) for name, image in images.items()}
-    (options.out / "plots").mkdir(parents=True, exist_ok=True)
-    (options.out / "unusual.md").write_text(page(codec.entry.name, found), encoding="utf-8")
-    sheet(images, found).save(options.out / "plots" / "unusual.png", optimize=True)
+    (ROOT / "docs/unusual.md").write_text(page(codec.entry.name, found), encoding="utf-8")
+    sheet(images, found).save(ROOT / "docs/plots/unusual.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,8 @@ def workers(device: str) -> Iterator[Workers]:
     """
     try:
         chosen = torch.device(_best_device() if device == "auto" else device)
-        torch.zeros(1, device=chosen).cpu()
+        if chosen.type not in ("cpu", "cuda"):
+            torch.zeros(1, device=chosen).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         msg = f"device must be auto or a torch device such as cpu or cuda:0, got {device!r}"
         raise ValueError(msg) from error
