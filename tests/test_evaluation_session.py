@@ -26,12 +26,8 @@ def pictures(tmp_path_factory, picture):
     return folder
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, pictures, tiny_model):
-    """A folder with an evaluation, and what was said."""
-    said = []
-    out = tmp_path_factory.mktemp("out")
-    request = EvaluationRequest(
+def request_for(pictures, tiny_model, out):
+    return EvaluationRequest(
         [pictures],
         out,
         models=[f"tiny={tiny_model}", f"again={tiny_model}"],
@@ -41,7 +37,14 @@ def finished(tmp_path_factory, pictures, tiny_model):
         shown_bpp=[1.0],
         quiet=True,
     )
-    run_evaluation(request, said.append)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, pictures, tiny_model):
+    """A folder with an evaluation, and what was said."""
+    said = []
+    out = tmp_path_factory.mktemp("out")
+    run_evaluation(request_for(pictures, tiny_model, out), said.append)
     return out, said
 
 
@@ -102,17 +105,7 @@ def test_nothing_tells_where_it_was_made(finished, pictures):
 def test_the_same_numbers_give_the_same_plot(finished, pictures, tiny_model):
     out = finished[0]
     before = (out / "plots" / "rd-psnr.svg").read_bytes()
-    request = EvaluationRequest(
-        [pictures],
-        out,
-        models=[f"tiny={tiny_model}", f"again={tiny_model}"],
-        anchors=["jpeg", "webp"],
-        published=[PUBLISHED / "webp.json"],
-        qualities=[10, 60],
-        shown_bpp=[1.0],
-        quiet=True,
-    )
-    run_evaluation(request, print)
+    run_evaluation(request_for(pictures, tiny_model, out), print)
     assert (out / "plots" / "rd-psnr.svg").read_bytes() == before
 
 

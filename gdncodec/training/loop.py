@@ -176,7 +176,8 @@ def _roll_back(state: TrainingState, good: Checkpoint, recorder: Recorder | None
             recorder.save("last.safetensors", good)
         msg = f"gave up at step {now.step}: after {now.rollbacks} returns to the last good state,"
         msg += f" step {good.counters.step}, gradients still are not finite; that state is kept in"
-        msg += " last.safetensors. A smaller learning rate or --precision float32 may help"
+        msg += " last.safetensors. Another run may go on from it, with --resume-weights and"
+        msg += " --precision float32"
         raise GdnCodecError(msg)
     state.restore(good)
     state.counters = dataclasses.replace(
