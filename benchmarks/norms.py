@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from gdncodec.norms import NORMS, make_norm
-from gdncodec.norms.inference import prepare_inference
+from gdncodec.nn.inference import prepare_inference
 
 MODES = ("train", "infer")
 

@@ -6,11 +6,10 @@
     decompress: bytes -> container -> coder -> * inverse gain -> synthesis -> crop -> picture
 """
 
-import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
-from itertools import count, pairwise
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +32,7 @@ from gdncodec.container import (
 )
 from gdncodec.engines.torch import TorchEngine
 from gdncodec.errors import FormatError, ImageError, ModelError
+from gdncodec.fidelity import eight_bits, fidelity
 from gdncodec.image import Picture, as_image, from_pil, info_of, pillow_mode
 from gdncodec.norms import norm_info
 from gdncodec.rate import Target, search
@@ -67,12 +67,6 @@ MAX_PIXELS = 1 << 28
 _LUMA = (19595, 38470, 7471)
 """Weights of R, G and B out of 65536, as in Pillow's conversion to grey (ITU-R BT.601)."""
 
-_MAX_EXACT_PIXELS = 1 << 25
-"""Larger pictures keep their latent in half precision while a quality is looked for."""
-
-_MEASURED_SIDE = 1024
-"""About the side of the parts in which a decoded picture is measured."""
-
 
 class _Slice(NamedTuple):
     data: bytes
@@ -89,6 +83,17 @@ class _Decoding(NamedTuple):
     """Rows and columns in the region, and their pixels; see :meth:`Codec._parts`."""
     alpha: "NDArray[np.uint8] | None"
     metadata: dict[ChunkType, bytes]
+
+
+class _Encoding(NamedTuple):
+    """A picture on its way to bytes."""
+
+    picture: Picture
+    extra: dict[ChunkType, bytes]
+    """What the file holds besides the latents."""
+    rounds: int
+    """How often symbols are moved; see :mod:`gdncodec.refine`."""
+    progress: Progress | None
 
 
 class Codec:
@@ -135,7 +140,7 @@ class Codec:
             quality: 0 to 100, rounded to hundredths; None takes 50, or the only quality of a
                 model of one rate.
             target: look for the quality that meets it, instead of taking one.
-            progress: called with the number of tiles analysed and of all tiles.
+            progress: called with the number of tiles analysed and of all tiles, without a target.
             on_trial: called with the number of each trial, from 1, that looks for a quality.
             effort: 0 to 9, how long to look for better symbols, see :mod:`gdncodec.refine`; None
                 takes DEFAULT_EFFORT, or 0 with a model for which only that is possible.
@@ -146,7 +151,6 @@ class Codec:
                 meets the target.
         """
         quality = self._checked_quality(quality, target)
-        rounds = self._rounds(effort)
         height, width, _ = picture.pixels.shape
         if not self._transforms.accepts(height, width):
             msg = (
@@ -155,16 +159,11 @@ class Codec:
                 "local norm, such as gdn1"
             )
             raise ImageError(msg)
-        latents = self._transforms.latents(picture.pixels, progress)
         extra = dict(picture.metadata)
         if picture.alpha is not None:
             extra[ChunkType.ALPHA] = pack_alpha(picture.alpha)
-        if target is not None:
-            kind = np.float32 if height * width <= _MAX_EXACT_PIXELS else np.float16
-            kept: list[NDArray[np.floating[Any]]] = [y.astype(kind) for y in latents]
-            return self._aimed(target, picture, kept, extra, rounds, on_trial)
-        symbols = (self._quantised(picture, n, y, quality, rounds) for n, y in enumerate(latents))
-        return self._packed(self._header(picture, quality), symbols, extra)
+        work = _Encoding(picture, extra, self._rounds(effort), None if target else progress)
+        return self._aimed(work, target, on_trial) if target else self._packed(work, quality)
 
     def decompress(
         self,
@@ -235,12 +234,6 @@ class Codec:
             self._model.slice_information(self._decoded(header, part), quality) for part in parts
         )
 
-    # Symbols and bytes.
-
-    def _encoded(self, symbols: "NDArray[np.int32]", quality: float) -> bytes:
-        """Code the symbols (M, rows, columns) of a slice."""
-        return self._model.encode_slice(symbols, quality)
-
     def _decoded(self, header: Header, part: _Slice) -> "NDArray[np.int32]":
         """Return the symbols (M, rows, columns) of a slice."""
         return self._model.decode_slice(part.data, part.size, header.quality)
@@ -252,76 +245,70 @@ class Codec:
         fingerprint = self._model.fingerprint
         return Header(picture.color_mode, picture.depth, quality, fingerprint, width, height)
 
-    def _packed(
-        self,
-        header: Header,
-        symbols: "Iterable[NDArray[np.int32]]",
-        extra: dict[ChunkType, bytes],
-    ) -> bytes:
-        """Code the slices of symbols, and return the file."""
-        coded = [self._encoded(part, header.quality) for part in symbols]
-        return pack(header, {ChunkType.LATENTS: join_slices(coded), **extra})
+    def _packed(self, work: _Encoding, quality: float) -> bytes:
+        """Return the file at a quality."""
+        coded = [self._model.encode_slice(k, quality) for k in self._symbols(work, quality)]
+        header = self._header(work.picture, quality)
+        return pack(header, {ChunkType.LATENTS: join_slices(coded), **work.extra})
 
     def _aimed(
-        self,
-        target: Target,
-        picture: Picture,
-        latents: "list[NDArray[np.floating[Any]]]",
-        extra: dict[ChunkType, bytes],
-        rounds: int,
-        on_trial: Callable[[int], None] | None,
+        self, work: _Encoding, target: Target, on_trial: Callable[[int], None] | None
     ) -> bytes:
         """Return the file at the quality that meets the target."""
         files: dict[float, bytes] = {}
         trials = count(1)
-        numbers = range(len(latents))
-        bits_per_byte = 8 / picture.pixels[..., 0].size
-
-        @lru_cache(len(latents) if rounds else 0)
-        def symbols(n: int, quality: float) -> "NDArray[np.int32]":
-            return self._quantised(picture, n, latents[n], quality, rounds)
-
-        def packed(quality: float) -> bytes:
-            parts = (symbols(n, quality) for n in numbers)
-            return self._packed(self._header(picture, quality), parts, extra)
+        pixels = work.picture.pixels
+        bits_per_byte = 8 / pixels[..., 0].size
+        side = {"side": MAX_WHOLE_PIXELS} if self._transforms.whole_synthesis else {}
 
         def measure(quality: float) -> float:
             if on_trial:
                 on_trial(next(trials))
-            if not target.is_size:
-                return self._fidelity(target, picture, lambda n: symbols(n, quality), quality)
-            files[quality] = packed(quality)
-            return len(files[quality]) * (1 if target.unit == "bytes" else bits_per_byte)
+            if target.is_size:
+                files[quality] = self._packed(work, quality)
+                return len(files[quality]) * (1 if target.unit == "bytes" else bits_per_byte)
+            header = self._header(work.picture, quality)
+            symbols = [_compact(k) for k in self._symbols(work, quality)]
+            decode = partial(self._parts, header, symbols.__getitem__)
+            return fidelity(pixels, decode, target.measure, **side)
 
         quality = search(measure, target)
-        return files.get(quality) or packed(quality)
+        return files.get(quality) or self._packed(work, quality)
 
-    def _fidelity(
+    def _symbols(self, work: _Encoding, quality: float) -> "Iterator[NDArray[np.int32]]":
+        """Yield the symbols of a picture, slice by slice."""
+        pixels = work.picture.pixels
+        rows, columns = latent_shape(*pixels.shape[:2])
+        latents = self._transforms.latents(pixels, quality, work.progress)
+        for where, y in zip(slices(rows, columns), latents, strict=True):
+            symbols = self._rounded(y, quality)
+            if work.rounds:
+                down, across = where
+                ends = down.start == 0, down.stop == rows, across.start == 0, across.stop == columns
+                part = pixels[in_pixels(where)]
+                symbols = self._refined(symbols, part, Edges(*ends), work.rounds, quality)
+            yield symbols
+
+    def _refined(
         self,
-        target: Target,
-        picture: Picture,
-        symbols_of: "Callable[[int], NDArray[np.int32]]",
+        symbols: "NDArray[np.int32]",
+        pixels: "NDArray[Any]",
+        edges: Edges,
+        rounds: int,
         quality: float,
-    ) -> float:
-        """Return the PSNR or MS-SSIM that a picture would have with these symbols."""
-        total, samples = 0.0, 0
-        header = self._header(picture, quality)
-        side = MAX_WHOLE_PIXELS if self._transforms.whole_synthesis else _MEASURED_SIDE
-        for region in _regions(header.height, header.width, side):
-            original = picture.pixels[region.rectangle]
-            decoded = np.empty_like(original)
-            for where, part in self._parts(header, symbols_of, region):
-                decoded[where] = part
-            samples += original.size
-            if target.measure is None:
-                total += float(np.square(original.astype(np.float64) - decoded).sum())
-            else:
-                pair = (_eight_bits(a) for a in (original, decoded))
-                total += target.measure(*pair) * original.size
-        mean = total / samples
-        if target.measure is not None:
-            return mean
-        return 10 * math.log10(np.iinfo(picture.pixels.dtype).max ** 2 / mean) if mean else math.inf
+    ) -> "NDArray[np.int32]":
+        return refine(
+            symbols,
+            pixels,
+            self._model.inverse_gain(quality),
+            self._model.centre,
+            self._engine,
+            quality,
+            lambda k: self._model.slice_prices(k, quality),
+            weight=self._model.config.lambda_at(quality) * 255**2 / 3,
+            rounds=rounds,
+            edges=edges,
+        )
 
     def _rounds(self, effort: int | None) -> int:
         """Return how often symbols are moved."""
@@ -338,35 +325,6 @@ class Codec:
             )
             raise ValueError(msg)
         return ROUNDS[effort]
-
-    def _quantised(
-        self,
-        picture: Picture,
-        number: int,
-        y: "NDArray[np.floating[Any]]",
-        quality: float,
-        rounds: int,
-    ) -> "NDArray[np.int32]":
-        """Return the symbols of the slice of that number, whose latent is y."""
-        symbols = self._rounded(y, quality)
-        if not rounds:
-            return symbols
-        shape = latent_shape(*picture.pixels.shape[:2])
-        rows, columns = slices(*shape)[number]
-        edges = Edges(
-            rows.start == 0, rows.stop == shape[0], columns.start == 0, columns.stop == shape[1]
-        )
-        return refine(
-            symbols,
-            picture.pixels[in_pixels((rows, columns))],
-            self._model.inverse_gain(quality),
-            self._model.centre,
-            self._engine,
-            lambda k: self._model.slice_prices(k, quality),
-            weight=self._model.config.lambda_at(quality) * 255**2 / 3,
-            rounds=rounds,
-            edges=edges,
-        )
 
     def _rounded(self, y: "NDArray[np.floating[Any]]", quality: float) -> "NDArray[np.int32]":
         centred = y - self._model.centre[:, None, None]
@@ -441,7 +399,7 @@ class Codec:
     def _parts(
         self,
         header: Header,
-        symbols_of: "Callable[[int], NDArray[np.int32]]",
+        symbols_of: "Callable[[int], NDArray[np.signedinteger[Any]]]",
         region: Region,
         progress: Progress | None = None,
     ) -> "Iterator[tuple[Rectangle, NDArray[Any]]]":
@@ -452,6 +410,7 @@ class Codec:
             (header.height, header.width),
             lambda n: symbols_of(n) * inverse_gain + centre,
             region,
+            header.quality,
             depth=max(header.depth, 8),
             progress=progress,
         ):
@@ -463,26 +422,17 @@ class Codec:
                 yield where, _luma(part)
 
 
+def _compact(symbols: "NDArray[np.int32]") -> "NDArray[np.signedinteger[Any]]":
+    """Return symbols in 16 bits if they fit: those of a large picture take much memory."""
+    fits = np.abs(symbols).max() <= np.iinfo(np.int16).max
+    return symbols.astype(np.int16) if fits else symbols
+
+
 def _luma(pixels: "NDArray[Any]") -> "NDArray[Any]":
     """Return the luma (H, W, 1) of RGB pixels, in their type."""
     weighted = pixels.astype(np.uint32) * np.array(_LUMA, np.uint32)
     total: NDArray[Any] = (weighted.sum(-1, dtype=np.uint32, keepdims=True) + 0x8000) >> 16
     return total.astype(pixels.dtype)
-
-
-def _eight_bits(pixels: "NDArray[Any]") -> "NDArray[np.uint8]":
-    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
-
-
-def _regions(height: int, width: int, side: int) -> Iterator[Region]:
-    """Yield parts of a picture, of about the same size."""
-    ys, xs = (
-        [n * i // round(max(n / side, 1)) for i in range(round(max(n / side, 1)) + 1)]
-        for n in (height, width)
-    )
-    for top, bottom in pairwise(ys):
-        for left, right in pairwise(xs):
-            yield Region(left, top, right - left, bottom - top)
 
 
 @lru_cache(maxsize=4)
@@ -528,7 +478,7 @@ def compress_picture(
 def decompress(data: bytes, *, device: str | None = None) -> "NDArray[np.uint8]":
     """See :func:`gdncodec.decompress`."""
     data = bytes(data)
-    pixels = _eight_bits(_codec_of(data, device).decompress(data).pixels)
+    pixels = eight_bits(_codec_of(data, device).decompress(data).pixels)
     return pixels if pixels.flags.writeable else pixels.copy()
 
 

@@ -42,7 +42,7 @@ class ModelConfig:
             distortion``; two equal numbers make a codec of one rate.
         gain_nodes: number of qualities, evenly spaced, at which gains are learned.
         folded: norms that are constants at inference are part of the convolutions, as an exported
-            model has them; see :func:`gdncodec.norms.inference.fold`.
+            model has them; see :func:`gdncodec.nn.inference.fold`.
         pixel_offset: taken from the pixels, 0 to 1, before the analysis, and added after the
             synthesis; other than MID_GREY only in codecs that were trained elsewhere.
         metric: the distortion: ``mse`` is ``255^2 * MSE`` with MSE on [0, 1], ``ms-ssim`` is

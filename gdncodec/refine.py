@@ -36,10 +36,10 @@ class GradientEngine(Protocol):
     """What differentiates the synthesis; see :class:`gdncodec.engines.torch.TorchEngine`."""
 
     def error_gradient(
-        self, y: "NDArray[np.float32]", x: "NDArray[Any]", where: Rectangle
+        self, y: "NDArray[np.float32]", quality: float, x: "NDArray[Any]", where: Rectangle
     ) -> "NDArray[np.float32]": ...
 
-    def curvature(self, y: "NDArray[np.float32]") -> "NDArray[np.float32]": ...
+    def curvature(self, y: "NDArray[np.float32]", quality: float) -> "NDArray[np.float32]": ...
 
 
 class Pricing(Protocol):
@@ -65,6 +65,7 @@ def refine(
     inverse_gain: "NDArray[np.float32]",
     centre: "NDArray[np.float32]",
     engine: GradientEngine,
+    quality: float,
     prices: Pricing,
     *,
     weight: float,
@@ -81,6 +82,7 @@ def refine(
         inverse_gain: (M,); symbol times inverse gain, plus centre, is the latent.
         centre: (M,).
         engine: differentiates the synthesis.
+        quality: 0 to 100.
         prices: what moves cost in bits.
         weight: bits that a squared error of 1 is worth, of samples in [0, 1].
         rounds: how often to move.
@@ -95,9 +97,9 @@ def refine(
         y = symbols * scale + centre[:, None, None]
         if caution is None:
             rows, columns = (slice(0, min(_SIDE, n)) for n in y.shape[1:])
-            bend = engine.curvature(np.ascontiguousarray(y[:, rows, columns]))
+            bend = engine.curvature(np.ascontiguousarray(y[:, rows, columns]), quality)
             caution = _CAUTION * weight * (bend * inverse_gain**2)[:, None, None]
-        slope = weight * scale * _gradient(y, pixels, engine)
+        slope = weight * scale * _gradient(y, quality, pixels, engine)
         more, less = prices(symbols)
         more, less = more + slope + caution, less - slope + caution
         pays = (np.minimum(more, less) < 0) & free & (rng.random(more.shape) < _SHARE)
@@ -119,7 +121,7 @@ def _free(shape: tuple[int, ...], edges: Edges) -> "NDArray[np.bool_]":
 
 
 def _gradient(
-    y: "NDArray[np.float32]", pixels: "NDArray[Any]", engine: GradientEngine
+    y: "NDArray[np.float32]", quality: float, pixels: "NDArray[Any]", engine: GradientEngine
 ) -> "NDArray[np.float32]":
     """Return the gradient of the squared error, from windows that each fit into memory."""
     _, rows, columns = y.shape
@@ -133,6 +135,7 @@ def _gradient(
     ):
         where = overlap(in_pixels(changed.outer), picture)
         window = np.ascontiguousarray(cut(y, seen.outer))
-        part = engine.error_gradient(window, pixels[where], within(where, in_pixels(seen.outer)))
+        place = within(where, in_pixels(seen.outer))
+        part = engine.error_gradient(window, quality, pixels[where], place)
         cut(gradient, seen.inner)[...] = cut(part, within(seen.inner, seen.outer))
     return gradient

@@ -40,9 +40,11 @@ Progress = Callable[[int, int], None]
 class Engine(Protocol):
     """What runs the two transforms; see :class:`gdncodec.engines.torch.TorchEngine`."""
 
-    def analysis(self, x: "NDArray[Any]") -> "NDArray[np.float32]": ...
+    def analysis(self, x: "NDArray[Any]", quality: float) -> "NDArray[np.float32]": ...
 
-    def synthesis(self, y: "NDArray[np.float32]", depth: int = 8) -> "NDArray[Any]": ...
+    def synthesis(
+        self, y: "NDArray[np.float32]", quality: float, depth: int = 8
+    ) -> "NDArray[Any]": ...
 
 
 class TiledTransforms:
@@ -68,19 +70,20 @@ class TiledTransforms:
         return not whole or height * width <= MAX_WHOLE_PIXELS
 
     def latents(
-        self, pixels: "NDArray[Any]", progress: Progress | None = None
+        self, pixels: "NDArray[Any]", quality: float, progress: Progress | None = None
     ) -> "Iterator[NDArray[np.float32]]":
         """Yield the slices (M, rows, columns) of the latent, in the order of the format.
 
         Args:
             pixels: (H, W, 3) uint8 or uint16.
+            quality: 0 to 100.
             progress: called with the number of tiles done and of all tiles.
         """
         rows, columns = latent_shape(*pixels.shape[:2])
         side = max(rows, columns) if self._whole_analysis else SLICE
         todo = tiles(rows, columns, ANALYSIS_HALO, side=side)
         for done, tile in enumerate(todo, 1):
-            y = self._engine.analysis(_padded(pixels, in_pixels(tile.outer)))
+            y = self._engine.analysis(_padded(pixels, in_pixels(tile.outer)), quality)
             y = cut(y, within(tile.inner, tile.outer))
             for where in slices(*y.shape[1:]):
                 yield np.ascontiguousarray(cut(y, where))
@@ -92,6 +95,7 @@ class TiledTransforms:
         size: tuple[int, int],
         load: "Callable[[int], NDArray[np.float32]]",
         region: Region,
+        quality: float,
         *,
         depth: int = 8,
         progress: Progress | None = None,
@@ -103,6 +107,7 @@ class TiledTransforms:
             load: gives a slice of the latent by its number in the order of the format; called once
                 for every slice that the region depends on.
             region: the part of the picture that is wanted.
+            quality: that of the latent.
             depth: 8 or 16 bits of a sample.
             progress: called with the number of tiles done and of all tiles.
 
@@ -114,7 +119,7 @@ class TiledTransforms:
         window = None if self.whole_synthesis else window_of(region)
         todo = tiles(rows, columns, SYNTHESIS_HALO, side=side, window=window)
         for done, (tile, y) in enumerate(_windows(todo, rows, columns, load), 1):
-            x = self._engine.synthesis(y, depth)
+            x = self._engine.synthesis(y, quality, depth)
             wanted = overlap(in_pixels(tile.inner), region.rectangle)
             yield within(wanted, region.rectangle), x[within(wanted, in_pixels(tile.outer))]
             if progress:

@@ -7,7 +7,8 @@ The tensors are:
 ====================  ==============  ========================================================
 name                  shape           meaning
 ====================  ==============  ========================================================
-``analysis.*``        as in the nets  weights of g_a, float16 or float32
+``analysis.*``        as in the nets  weights of g_a, float16 or float32, and how they follow the
+                                      quality, see :class:`gdncodec.nn.transforms.Transform`
 ``synthesis.*``       as in the nets  weights of g_s, float16 or float32
 ``log_gain``          (K, M)          logarithm of the gains at K qualities from 0 to 100
 ``log_inverse_gain``  (K, M)          the same for the inverse gains

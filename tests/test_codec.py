@@ -219,7 +219,7 @@ def test_sixteen_bits_survive(tmp_path, codec):
 
 def test_sixteen_bits_are_not_cut_to_eight_on_the_way_in(tiny):
     base = np.full((32, 32, 3), 30000, np.uint16)
-    symbols = [next(tiny._transforms.latents(base + np.uint16(offset))) for offset in (0, 100)]
+    symbols = [next(tiny._transforms.latents(base + np.uint16(offset), 50)) for offset in (0, 100)]
     assert (symbols[0] != symbols[1]).any()
 
 

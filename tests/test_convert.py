@@ -98,13 +98,13 @@ def model(model_file):
 
 @pytest.fixture(scope="module")
 def symbols(model, pixels):
-    y = TorchEngine(model).analysis(pixels)
+    y = TorchEngine(model).analysis(pixels, 0)
     return np.rint(y - model.centre[:, None, None]).astype(np.int32)
 
 
 def loaded(net, model, name):
     net.load_state_dict({k: torch.from_numpy(v) for k, v in model.network(name).items()})
-    return net.eval()
+    return net.eval().at(0)
 
 
 def test_latents_and_symbols_are_those_of_compressai(theirs, model, pixels, symbols):
@@ -113,7 +113,7 @@ def test_latents_and_symbols_are_those_of_compressai(theirs, model, pixels, symb
         bottleneck = theirs.entropy_bottleneck
         medians = bottleneck.quantiles[:, 0, 1][None, :, None, None]
         wanted_symbols = bottleneck.quantize(wanted, "symbols", medians)
-    found = TorchEngine(model).analysis(pixels)
+    found = TorchEngine(model).analysis(pixels, 0)
     largest = wanted.abs().max().item()  # of which a float32 sum in another order is that far off
     np.testing.assert_allclose(found, wanted[0].numpy(), rtol=0, atol=1e-5 * min(largest, 10))
     np.testing.assert_array_equal(symbols, wanted_symbols[0].numpy())
@@ -123,12 +123,12 @@ def test_latents_and_symbols_are_those_of_compressai(theirs, model, pixels, symb
 
 def test_the_reconstruction_is_that_of_compressai(model, symbols, output):
     wanted = output["x_hat"][0].numpy()
-    net = synthesis(model.config.synthesis_widths, 24, model.config.synthesis_norm)
+    net = synthesis(model.config.synthesis_widths, 24, model.config.synthesis_norm, 2)
     y_hat = symbols * model.inverse_gain(0)[:, None, None] + model.centre[:, None, None]
     with torch.no_grad():
         found = loaded(net, model, "synthesis")(torch.from_numpy(y_hat.astype(np.float32))[None])
     np.testing.assert_allclose(found[0].numpy() + model.config.pixel_offset, wanted, atol=1e-5)
-    deep = TorchEngine(model).synthesis(y_hat.astype(np.float32), depth=16) / 65535
+    deep = TorchEngine(model).synthesis(y_hat.astype(np.float32), 0, depth=16) / 65535
     limit = 1e-5 + 0.5 / 65535
     assert np.abs(deep.transpose(2, 0, 1) - wanted.clip(0, 1)).max() <= limit
     assert wanted.std() > 0.01
@@ -442,7 +442,7 @@ def test_a_centre_of_another_size_is_refused(tiny_model, tmp_path):
 def test_the_analysis_sees_the_pixels_less_the_offset(tiny_model, pixels):
     model = load_model(ModelEntry(tiny_model))
     model = dataclasses.replace(model, config=dataclasses.replace(model.config, pixel_offset=0.25))
-    net = loaded(analysis(model.config.widths, 12, model.config.norm), model, "analysis")
+    net = loaded(analysis(model.config.widths, 12, model.config.norm, 6), model, "analysis")
     with torch.no_grad():
         wanted = net(as_batch(pixels) - 0.25)[0].numpy()
-    np.testing.assert_allclose(TorchEngine(model).analysis(pixels), wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(TorchEngine(model).analysis(pixels, 0), wanted, rtol=1e-4, atol=1e-5)

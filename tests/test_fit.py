@@ -21,7 +21,7 @@ def latents(count, seed):
 @pytest.fixture(scope="module")
 def fitted():
     gains = np.repeat(np.geomspace(0.3, 4, 101)[:, None], 12, axis=1).astype(np.float32)
-    return (*fit_contexts(latents(6, seed=0), gains), gains)
+    return (*fit_contexts(lambda _: latents(6, seed=0), gains), gains)
 
 
 def test_contexts_save_where_scales_vary_together(fitted):
@@ -77,7 +77,7 @@ def test_symbols_far_outside_are_escaped_and_not_lost():
 
 def test_latents_that_are_all_zero_cost_nothing():
     gains = np.ones((101, 5), np.float32)
-    bank, contexts, report = fit_contexts([np.zeros((5, 4, 4), np.float32)], gains)
+    bank, contexts, report = fit_contexts(lambda _: [np.zeros((5, 4, 4), np.float32)], gains)
     assert contexts.silent(50).all()
     assert report["bits_contexts"] == 0
     assert encode_slice(np.zeros((5, 4, 4), int), contexts, bank, 50) == b""

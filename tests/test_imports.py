@@ -26,6 +26,7 @@ ALLOWED = {
     "weights.py": {"numpy", "safetensors"},
     "tiling.py": set(),
     "rate.py": set(),
+    "fidelity.py": {"numpy"},
     "tiled.py": {"numpy"},
     "refine.py": {"numpy"},
     "alpha.py": {"PIL", "numpy"},
@@ -35,7 +36,7 @@ ALLOWED = {
 ORDER = [
     "_version", "errors", "extras", "files", "container", "config", "catalog", "modes", "image",
     "alpha", "coder", "contexts", "weights", "norms", "nn", "engines", "tiling", "tiled", "refine",
-    "rate", "codec", "pillow", "view", "batch", "training", "evaluation", "cli", "__main__",
+    "rate", "fidelity", "codec", "pillow", "view", "batch", "training", "evaluation", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -4,8 +4,13 @@ import torch
 from gdncodec.config import ModelConfig
 from gdncodec.nn.bottleneck import FactorizedDensity
 from gdncodec.nn.model import CodecModel
+from gdncodec.nn.nodes import place
 
 CONFIG = ModelConfig(widths=(4, 6, 8), synthesis_widths=(4, 6, 8), latent_channels=6)
+
+
+def gains_at(network, *qualities):
+    return network.gains(place(torch.tensor(qualities), CONFIG.gain_nodes))
 
 
 @pytest.fixture
@@ -66,8 +71,9 @@ def test_finer_bins_cost_more_bits(density):
 
 def test_gains_start_at_the_root_of_lambda_and_undo_each_other():
     network = CodecModel(CONFIG)
-    gain, inverse = network.gains(torch.linspace(0, 100, 31))
+    gain, inverse, width = gains_at(network, *range(0, 101, 4))
     torch.testing.assert_close(gain * inverse, torch.ones_like(gain))
+    torch.testing.assert_close(gain * width, torch.ones_like(gain))
     ratio = gain[-1, 0] / gain[0, 0]
     assert ratio.item() == pytest.approx((CONFIG.lambdas[1] / CONFIG.lambdas[0]) ** 0.5, rel=1e-4)
 
@@ -77,7 +83,7 @@ def test_a_channel_that_is_idle_at_one_quality_wakes_evenly_until_the_next():
     with torch.no_grad():
         network.log_gain[0] = -9.0
     step = 100 / (CONFIG.gain_nodes - 1)
-    quarter, half, whole = network.gains(step * torch.tensor([0.25, 0.5, 1.0]))[0]
+    quarter, half, whole = gains_at(network, step / 4, step / 2, step)[0]
     torch.testing.assert_close(half, whole / 2, rtol=1e-3, atol=0)
     torch.testing.assert_close(quarter, whole / 4, rtol=1e-3, atol=0)
 
@@ -86,9 +92,10 @@ def test_gains_stay_positive_below_quality_0():
     network = CodecModel(CONFIG)
     with torch.no_grad():
         network.log_gain[0] = -9.0
-    gain, inverse = network.gains(torch.tensor([-2.0]))
-    assert (gain > 0).all()
-    assert inverse.isfinite().all()
+        network.log_inverse_gain[0] = network.log_width[0] = 9.0
+    for values in gains_at(network, -2.0):
+        assert (values > 0).all()
+        assert values.isfinite().all()
 
 
 def test_a_sample_does_not_depend_on_its_batch():
@@ -108,5 +115,4 @@ def test_every_quantisation_gives_gradients_to_every_parameter(quantization):
     out = network(torch.rand(1, 3, 32, 32), torch.tensor([55.0]), quantization)
     (out.bits.sum() + out.x_hat.square().sum()).backward()
     missing = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
-    nodes = [n for n in missing if n not in {"log_gain", "log_inverse_gain"}]
-    assert nodes == []
+    assert missing == []

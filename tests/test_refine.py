@@ -42,21 +42,21 @@ def pale(sample):
 @pytest.fixture(scope="module")
 def decoded(model, engine, pale):
     """The latent that the synthesis gets, (M, 8, 8)."""
-    y = engine.analysis(pale[:128, :128].copy())
+    y = engine.analysis(pale[:128, :128].copy(), 60)
     gain, inverse_gain = (g[:, None, None] for g in (model.gain(60), model.inverse_gain(60)))
     return np.rint(y * gain) * inverse_gain
 
 
 def squared_error(engine, y, x, where=np.s_[:, :]):
     """In samples of [0, 1], with 16 bits so that small steps show."""
-    return np.square(engine.synthesis(y, 16)[where] / 65535 - x / 255).sum()
+    return np.square(engine.synthesis(y, 60, 16)[where] / 65535 - x / 255).sum()
 
 
 def test_the_gradient_is_that_of_the_squared_error(engine, decoded, pale):
     y = decoded[:, :4, :6].copy()
     where = (slice(16, 64), slice(0, 80))
     x = pale[20:68, 3:83]  # another picture: errors that are large
-    gradient = engine.error_gradient(y, x, where)
+    gradient = engine.error_gradient(y, 60, x, where)
     rng = np.random.default_rng(0)
     direction = rng.normal(size=y.shape).astype(np.float32)
     step = 0.01
@@ -66,7 +66,7 @@ def test_the_gradient_is_that_of_the_squared_error(engine, decoded, pale):
 
 def test_the_curvature_is_the_mean_squared_response(engine, decoded):
     y = decoded
-    curvature = engine.curvature(y)
+    curvature = engine.curvature(y, 60)
     channel = int(curvature.argmax())
     found = []
     for row, column in [(2, 2), (2, 5), (4, 4), (5, 2), (5, 6)]:
@@ -74,7 +74,7 @@ def test_the_curvature_is_the_mean_squared_response(engine, decoded):
         for step in (0.05, -0.05):
             moved = y.copy()
             moved[channel, row, column] += step
-            ends.append(engine.synthesis(moved, 16) / 65535)
+            ends.append(engine.synthesis(moved, 60, 16) / 65535)
         found.append(np.square((ends[0] - ends[1]) / 0.1).sum())
     assert curvature[channel] == pytest.approx(np.mean(found), rel=0.5)
 
@@ -115,10 +115,10 @@ def test_more_effort_costs_less_for_what_it_gives(sample):
 class _Quadratic:
     """A synthesis of its own: every latent is one sample, and x_hat = y."""
 
-    def error_gradient(self, y, x, where):
+    def error_gradient(self, y, quality, x, where):
         return 2 * y
 
-    def curvature(self, y):
+    def curvature(self, y, quality):
         return np.ones(len(y), np.float32)
 
 
@@ -131,7 +131,7 @@ def _refined(symbols, edges, rounds=200):
     rows, columns = symbols.shape[1:]
     pixels = np.zeros((rows * 16, columns * 16, 3), np.uint8)
     return refine(
-        symbols, pixels, one, 0 * one, _Quadratic(), _free_of_charge,
+        symbols, pixels, one, 0 * one, _Quadratic(), 50, _free_of_charge,
         weight=1.0, rounds=rounds, edges=edges,
     )  # fmt: skip
 

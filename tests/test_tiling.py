@@ -51,8 +51,8 @@ def test_slices_cover_the_latent_in_raster_order():
 
 def test_tiles_leave_no_seams_in_the_latent(tiny, large):
     gain = tiny._model.gain(80)[:, None, None]
-    at_once = list(whole(tiny).latents(large))
-    tiled = list(tiny._transforms.latents(large))
+    at_once = list(whole(tiny).latents(large, 80))
+    tiled = list(tiny._transforms.latents(large, 80))
     assert len(at_once) == len(tiled) == 6
     flips = sum(
         (np.rint(a * gain) != np.rint(b * gain)).sum() for a, b in zip(at_once, tiled, strict=True)
@@ -61,12 +61,12 @@ def test_tiles_leave_no_seams_in_the_latent(tiny, large):
 
 
 def test_tiles_leave_no_seams_in_the_pixels(tiny, large):
-    latents = list(tiny._transforms.latents(large))
+    latents = list(tiny._transforms.latents(large, 80))
     region = Region(0, 0, 2060, 1090)
     decoded = []
     for transforms in (whole(tiny), tiny._transforms):
         pixels = np.zeros_like(large)
-        for where, part in transforms.pixels((1090, 2060), latents.__getitem__, region):
+        for where, part in transforms.pixels((1090, 2060), latents.__getitem__, region, 80):
             pixels[where] = part
         decoded.append(pixels.astype(int))
     differences = np.abs(decoded[0] - decoded[1])
@@ -85,16 +85,16 @@ def test_the_halos_are_no_wider_than_needed(tiny, large, monkeypatch, which, sid
     """With one position less, tiles show."""
     picture = large[:40, :1100]
     halo = {"ANALYSIS_HALO": ANALYSIS_HALO, "SYNTHESIS_HALO": SYNTHESIS_HALO}[which]
-    right = list(tiny._transforms.latents(picture))
+    right = list(tiny._transforms.latents(picture, 80))
     region = Region(0, 0, 1100, 40)
 
     def pixels():
-        parts = tiny._transforms.pixels((40, 1100), lambda n: right[n] * 8, region)
+        parts = tiny._transforms.pixels((40, 1100), lambda n: right[n] * 8, region, 80)
         return [part.astype(int) for _, part in parts]
 
     expected = right if which == "ANALYSIS_HALO" else pixels()
     monkeypatch.setattr(tiled, which, halo._replace(**{side: getattr(halo, side) - 1}))
-    found = list(tiny._transforms.latents(picture)) if which == "ANALYSIS_HALO" else pixels()
+    found = list(tiny._transforms.latents(picture, 80)) if which == "ANALYSIS_HALO" else pixels()
     assert max(np.abs(a - b).max() for a, b in zip(expected, found, strict=True)) > 1e-3
 
 
@@ -158,10 +158,10 @@ def test_window_of_a_region_is_the_positions_it_touches():
 class Blocks:
     """An engine whose latent is one sample of 16 x 16 pixels."""
 
-    def analysis(self, x):
+    def analysis(self, x, quality):
         return np.float32(x[::16, ::16, 0])[None]
 
-    def synthesis(self, y, depth=8):
+    def synthesis(self, y, quality, depth=8):
         pixels = np.repeat(np.repeat(y[0], 16, 0), 16, 1)
         return np.dstack([pixels] * 3).astype(np.uint8)
 
@@ -173,7 +173,7 @@ def test_every_slice_is_loaded_once_and_forgotten_early(shape):
     pixels += (np.add.outer(np.arange(shape[0]) // 16, np.arange(shape[1]) // 16) % 256)[
         ..., None
     ].astype(np.uint8)
-    latents = list(transforms.latents(pixels))
+    latents = list(transforms.latents(pixels, 50))
     loaded, alive, most = [], weakref.WeakValueDictionary(), 0
 
     def load(number):
@@ -183,7 +183,7 @@ def test_every_slice_is_loaded_once_and_forgotten_early(shape):
 
     found = np.zeros_like(pixels)
     region = Region(0, 0, shape[1], shape[0])
-    for where, part in transforms.pixels(shape, load, region):
+    for where, part in transforms.pixels(shape, load, region, 50):
         found[where] = part
         most = max(most, len(alive))
     np.testing.assert_array_equal(found, pixels)
@@ -228,10 +228,10 @@ def test_a_norm_that_measures_the_whole_picture_gets_the_whole_picture(seeing_al
     for where, part in zip(slices(65, 69), parts, strict=True):
         symbols[:, where[0], where[1]] = seeing_all._decoded(header, part)
     y_hat = symbols * seeing_all._model.inverse_gain(60)[:, None, None]
-    expected = seeing_all._engine.synthesis(y_hat.astype(np.float32))[:1040, :1100]
+    expected = seeing_all._engine.synthesis(y_hat.astype(np.float32), 60)[:1040, :1100]
     found = seeing_all.decompress(data).pixels
     np.testing.assert_array_equal(found, expected)
-    tile = seeing_all._engine.synthesis(y_hat[:, :30, :30].astype(np.float32))[:400, :400]
+    tile = seeing_all._engine.synthesis(y_hat[:, :30, :30].astype(np.float32), 60)[:400, :400]
     assert np.abs(tile.astype(int) - expected[:400, :400]).max() > 1
 
 

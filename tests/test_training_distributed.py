@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from training_runs import CONFIG
 
+from gdncodec.nn.nodes import place
 from gdncodec.training.checkpoint import load_checkpoint
 from gdncodec.training.distributed import ALONE, Workers, synchronise_norms, workers
 from gdncodec.training.settings import settle
@@ -97,9 +98,10 @@ def test_at_inference_synchronised_norms_are_ordinary_ones():
     config = dataclasses.replace(CONFIG, norm="batch", synthesis_norm="batch")
     state = TrainingState(config, training_team.HOW, ALONE)
     before, x = state.model.state_dict(), torch.rand(1, 3, 32, 32)
-    expected = state.average.g_a(x)
+    where = place(torch.tensor([50.0]), config.gain_nodes)
+    expected = state.average.g_a(x, where)
     synchronise_norms(state.model, PAIR)
-    assert torch.equal(state.model.eval().g_a(x), expected)
+    assert torch.equal(state.model.eval().g_a(x, where), expected)
     assert state.model.state_dict().keys() == before.keys()
 
 

@@ -6,6 +6,7 @@ import torch
 from gdncodec.config import ModelConfig
 from gdncodec.engines.torch import TorchEngine
 from gdncodec.nn.model import CodecModel
+from gdncodec.nn.nodes import place
 from gdncodec.training.export import export_model
 
 CONFIG = ModelConfig(widths=(4, 6, 8), synthesis_widths=(4, 6, 8), latent_channels=6)
@@ -14,14 +15,19 @@ CONFIG = ModelConfig(widths=(4, 6, 8), synthesis_widths=(4, 6, 8), latent_channe
 def test_an_exported_model_says_the_same_as_the_network(picture):
     torch.manual_seed(1)
     network = CodecModel(CONFIG).eval()
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            if "scale_" in name or "shift_" in name:
+                value += 0.1 * torch.randn_like(value)
     model, _ = export_model(network, [picture])
     engine = TorchEngine(model)
     pixels = picture[:64, :96]
-    y = engine.analysis(pixels)
+    y = engine.analysis(pixels, 33.0)
     x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
-        expected = network.g_a(x - 0.5)[0].numpy()
-        gain, inverse = network.gains(torch.tensor([33.0]))
+        where = place(torch.tensor([33.0]), CONFIG.gain_nodes)
+        expected = network.g_a(x - 0.5, where)[0].numpy()
+        gain, inverse, _ = network.gains(where)
     np.testing.assert_allclose(y, expected, atol=2e-3 * np.abs(expected).max())
     np.testing.assert_allclose(model.gain(33.0), gain.flatten().numpy(), rtol=1e-5)
     np.testing.assert_allclose(model.inverse_gain(33.0), inverse.flatten().numpy(), rtol=1e-5)

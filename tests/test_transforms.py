@@ -8,14 +8,15 @@ import torch
 from torch import nn
 
 from gdncodec.config import ModelConfig
+from gdncodec.nn.inference import fold, prepare_inference
 from gdncodec.nn.model import CodecModel
-from gdncodec.nn.transforms import analysis, synthesis
+from gdncodec.nn.nodes import place
+from gdncodec.nn.transforms import Transform, analysis, synthesis
 from gdncodec.norms import NORMS, NormInfo, TileClass, norm_info
 from gdncodec.norms.centred import CentredConv2d
 from gdncodec.norms.gdn import FixedGDN
-from gdncodec.norms.inference import fold, prepare_inference
 
-WIDTHS, LATENT = (4, 6, 8), 5
+WIDTHS, LATENT, NODES = (4, 6, 8), 5, 3
 NAMES = pytest.mark.parametrize("norm", list(NORMS))
 FOLDED = [n for n, info in NORMS.items() if info.tile is TileClass.FROZEN_AFFINE]
 
@@ -32,21 +33,22 @@ def _one_thread():
 def both(norm, *, folded=False):
     plain = norm.split(":")[0]
     return (
-        analysis(WIDTHS, LATENT, norm, folded=folded),
-        synthesis(WIDTHS, LATENT, plain, folded=folded),
+        analysis(WIDTHS, LATENT, norm, NODES, folded=folded),
+        synthesis(WIDTHS, LATENT, plain, NODES, folded=folded),
     )
 
 
 def trained(norm):
     """Build both transforms with parameters and statistics that are not the initial ones."""
     torch.manual_seed(2)
+    where = place(torch.tensor([20.0, 70.0]), NODES)
     nets = both(norm)
     with torch.no_grad():
         for net in nets:
             for parameter in net.parameters():
                 parameter += 0.05 * torch.randn_like(parameter)
         for _ in range(3):
-            nets[1](nets[0](torch.rand(2, 3, 32, 48)))
+            nets[1](nets[0](torch.rand(2, 3, 32, 48), where), where)
     return [net.double().eval() for net in nets]
 
 
@@ -72,7 +74,7 @@ def test_three_training_steps_change_every_parameter(norm):
 @NAMES
 @pytest.mark.parametrize("direction", [0, 1])
 def test_sizes_go_down_and_up_by_sixteen(norm, direction):
-    net = both(norm)[direction].eval()
+    net = both(norm)[direction].at(50).eval()
     with torch.inference_mode():
         if direction == 0:
             assert net(torch.rand(1, 3, 16, 48)).shape == (1, LATENT, 1, 3)
@@ -82,7 +84,8 @@ def test_sizes_go_down_and_up_by_sixteen(norm, direction):
 
 @NAMES
 def test_no_transform_is_linear(norm):
-    for net, shape in zip(trained(norm), ((1, 3, 32, 32), (1, LATENT, 2, 2)), strict=True):
+    for made, shape in zip(trained(norm), ((1, 3, 32, 32), (1, LATENT, 2, 2)), strict=True):
+        net = made.at(30)
         a, b = (torch.randn(shape, dtype=torch.float64) for _ in range(2))
         bend = net(a) + net(b) - net(a + b) - net(torch.zeros_like(a))
         assert bend.abs().max() > 1e-3
@@ -91,13 +94,14 @@ def test_no_transform_is_linear(norm):
 def test_names_in_the_state_of_a_gdn_model_are_stable():
     wanted = {f"{i}.{n}" for i in (0, 2, 4, 6) for n in ("weight", "bias")}
     wanted |= {f"{i}.{n}" for i in (1, 3, 5) for n in ("beta", "gamma")}
+    wanted |= {f"{n}_{i}" for i in (0, 2, 4) for n in ("scale", "shift")}
     for net in both("gdn1"):
         assert set(net.state_dict()) == wanted
 
 
 @NAMES
 def test_tiles_with_a_halo_give_the_whole_result_exactly_for_local_norms(norm):
-    g_a, g_s = trained(norm)
+    g_a, g_s = (net.at(30) for net in trained(norm))
     local = NORMS[norm].tile is not TileClass.WHOLE_IMAGE
     torch.manual_seed(0)
     with torch.inference_mode():
@@ -125,12 +129,14 @@ def test_a_folded_transform_computes_the_same_from_convolutions_alone(norm, dire
     }  # fmt: skip
     shape = (1, LATENT, 3, 2) if direction else (1, 3, 48, 32)
     x = torch.randn(shape, dtype=torch.float64)
-    torch.testing.assert_close(folded(x), net(x), atol=1e-12, rtol=1e-12)
+    for quality in (0, 30, 100):
+        expected = net.at(quality)(x)
+        torch.testing.assert_close(folded.at(quality)(x), expected, atol=1e-12, rtol=1e-12)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
     rebuilt = both(norm, folded=True)[direction].double().eval()
     rebuilt.load_state_dict(folded.state_dict())
-    assert torch.equal(rebuilt(x), folded(x))
+    assert torch.equal(rebuilt.at(30)(x), folded.at(30)(x))
 
 
 @pytest.mark.parametrize("norm", [n for n in NORMS if n not in FOLDED])
@@ -144,22 +150,23 @@ def test_other_transforms_stay_as_they_are_when_folded(norm):
 
 
 def test_a_norm_with_no_convolution_before_it_is_not_folded():
-    norm = analysis(WIDTHS, LATENT, "batch")[1]
+    norm = analysis(WIDTHS, LATENT, "batch", NODES)[1]
     with pytest.raises(ValueError, match="no convolution with a bias"):
         fold(nn.Sequential(nn.Identity(), norm))
 
 
 def test_centred_convolutions_are_inner_ones_of_the_analysis_only():
-    centred = [isinstance(m, CentredConv2d) for m in analysis(WIDTHS, LATENT, "mabn:centred=true")]
+    g_a = analysis(WIDTHS, LATENT, "mabn:centred=true", NODES)
+    centred = [isinstance(m, CentredConv2d) for m in g_a]
     assert [i for i, c in enumerate(centred) if c] == [2, 4]
     with pytest.raises(ValueError, match="without centred=true"):
-        synthesis(WIDTHS, LATENT, "mabn:centred=true")
+        synthesis(WIDTHS, LATENT, "mabn:centred=true", NODES)
 
 
 @NAMES
 @pytest.mark.parametrize("direction", [0, 1])
 def test_a_transform_prepared_for_inference_computes_the_same(norm, direction):
-    net = trained(norm)[direction]
+    net = trained(norm)[direction].at(30)
     shape = (1, LATENT, 3, 2) if direction else (1, 3, 48, 32)
     for layout in (torch.contiguous_format, torch.channels_last):
         x = torch.randn(shape, dtype=torch.float64).to(memory_format=layout)
@@ -169,6 +176,30 @@ def test_a_transform_prepared_for_inference_computes_the_same(norm, direction):
             torch.testing.assert_close(prepared(x), net(x), atol=1e-12, rtol=1e-12)
         assert torch.equal(x, kept)
     assert any(isinstance(m, FixedGDN) for m in prepared.modules()) == norm.startswith("gdn")
+
+
+@NAMES
+@pytest.mark.parametrize("direction", [0, 1])
+def test_a_transform_at_one_quality_computes_what_it_does_in_a_batch(norm, direction):
+    net = trained(norm)[direction]
+    assert isinstance(net, Transform)
+    shape = (1, LATENT, 3, 2) if direction else (1, 3, 48, 32)
+    x = torch.randn(shape, dtype=torch.float64)
+    qualities = [0.0, 33.0, 50.0, 100.0]
+    where = place(torch.tensor(qualities, dtype=torch.float64), NODES)
+    with torch.inference_mode():
+        batch = net(x.expand(4, *shape[1:]), where)
+        for quality, expected in zip(qualities, batch, strict=True):
+            torch.testing.assert_close(net.at(quality)(x)[0], expected, atol=1e-6, rtol=1e-6)
+    # Scale and shift of a channel are what instance normalisation takes away.
+    follows = (batch[0] - batch[3]).abs().max() > 1e-4
+    assert follows == (norm != "instance")
+
+
+def test_a_new_transform_is_the_same_at_every_quality():
+    for net, shape in zip(both("gdn1"), ((1, 3, 32, 32), (1, LATENT, 2, 2)), strict=True):
+        x = torch.randn(shape)
+        assert torch.equal(net.at(0)(x), net.at(77)(x))
 
 
 def test_the_configuration_remembers_options_and_folding():
@@ -200,10 +231,10 @@ def own_norm(monkeypatch):
 
 
 def test_a_norm_of_the_users_own_works_in_the_transforms(own_norm):
-    g_a = analysis(WIDTHS, LATENT, own_norm).double()
+    g_a = analysis(WIDTHS, LATENT, own_norm, NODES).double()
     assert (g_a[1][0].factor == 0.75).all()
     x = torch.randn(1, 3, 32, 32, dtype=torch.float64)
-    torch.testing.assert_close(fold(g_a)(x), g_a(x))
+    torch.testing.assert_close(fold(g_a).at(50)(x), g_a.at(50)(x))
 
 
 def round_trip(config, picture, folder):

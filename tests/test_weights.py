@@ -58,6 +58,7 @@ def test_reciprocals_of_inverse_gains_are_linear_between_nodes(model):
 
 def test_training_and_inference_have_the_same_gains(model):
     from gdncodec.nn.model import CodecModel
+    from gdncodec.nn.nodes import place
 
     network = CodecModel(model.config)
     for name in ("log_gain", "log_inverse_gain"):
@@ -65,7 +66,7 @@ def test_training_and_inference_have_the_same_gains(model):
         getattr(network, name).data = values
         model = changed(model, name, values.numpy())
     for quality in (0.0, 7.5, 33.3, 60.0, 99.9, 100.0):
-        gain, inverse = network.gains(torch.tensor([quality]))
+        gain, inverse, _ = network.gains(place(torch.tensor([quality]), model.config.gain_nodes))
         np.testing.assert_allclose(model.gain(quality), gain.detach().flatten(), rtol=1e-5)
         np.testing.assert_allclose(
             model.inverse_gain(quality), inverse.detach().flatten(), rtol=1e-5

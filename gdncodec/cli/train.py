@@ -62,6 +62,11 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
     help="[default: soap; on CUDA adam]",
 )
 @click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Peak rate of Adam; SOAP takes three times as much.  [default: 0.001]",
+)
+@click.option(
     "--decay",
     type=click.FloatRange(0, 1),
     help="Last part of the run, in which the learning rate falls to zero.  [default: 0.25]",

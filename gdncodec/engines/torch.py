@@ -1,14 +1,15 @@
 """Transforms on PyTorch: arrays in, arrays out."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from gdncodec.nn.transforms import analysis, synthesis
-from gdncodec.norms.inference import prepare_inference
+from gdncodec.nn.inference import prepare_inference
+from gdncodec.nn.transforms import Transform, analysis, synthesis
 from gdncodec.weights import Model
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["TorchEngine"]
 
 _PROBES = 2
+
+_KEPT = 4
+"""Transforms at one quality that are kept: a batch of pictures mostly has the same one."""
 
 
 class TorchEngine:
@@ -40,13 +44,15 @@ class TorchEngine:
             reason = str(error).splitlines()[0]
             msg = f"device {device!r} cannot be used: {reason}"
             raise ValueError(msg) from error
-        self._nets: dict[str, nn.Module] = {}
+        self._transforms: dict[str, Transform] = {}
+        self._net = lru_cache(_KEPT)(self._build)
 
-    def analysis(self, x: "NDArray[Any]") -> "NDArray[np.float32]":
+    def analysis(self, x: "NDArray[Any]", quality: float) -> "NDArray[np.float32]":
         """Return the latent of a picture.
 
         Args:
             x: (H, W, 3) uint8 or uint16, both sides multiples of 16.
+            quality: 0 to 100.
 
         Returns:
             (M, H/16, W/16) float32.
@@ -55,15 +61,16 @@ class TorchEngine:
         with torch.inference_mode():
             pixels = torch.from_numpy(x if peak == 255 else x.astype(np.float32))
             pixels = pixels.to(self._device).permute(2, 0, 1)[None]
-            y = self._net("analysis")(pixels.float() / peak - self._offset)[0]
+            y = self._net("analysis", quality)(pixels.float() / peak - self._offset)[0]
             latent: NDArray[np.float32] = y.cpu().numpy()
         return latent
 
-    def synthesis(self, y: "NDArray[np.float32]", depth: int = 8) -> "NDArray[Any]":
+    def synthesis(self, y: "NDArray[np.float32]", quality: float, depth: int = 8) -> "NDArray[Any]":
         """Return the picture of a latent.
 
         Args:
             y: (M, H/16, W/16) float32.
+            quality: 0 to 100, that of the analysis.
             depth: 8 or 16 bits of a sample.
 
         Returns:
@@ -72,18 +79,23 @@ class TorchEngine:
         peak, dtype = (255, torch.uint8) if depth == 8 else (65535, torch.int32)
         with torch.inference_mode():
             latent = torch.from_numpy(y).to(self._device)
-            x_hat = self._net("synthesis")(latent[None])[0] + self._offset
+            x_hat = self._net("synthesis", quality)(latent[None])[0] + self._offset
             pixels = (x_hat * peak).round_().clamp_(0, peak).to(dtype)
             picture: NDArray[Any] = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
         return picture if depth == 8 else picture.astype(np.uint16)
 
     def error_gradient(
-        self, y: "NDArray[np.float32]", x: "NDArray[Any]", where: tuple[slice, slice]
+        self,
+        y: "NDArray[np.float32]",
+        quality: float,
+        x: "NDArray[Any]",
+        where: tuple[slice, slice],
     ) -> "NDArray[np.float32]":
         """Return how the squared error of a picture changes with its latent.
 
         Args:
             y: (M, H/16, W/16) float32.
+            quality: 0 to 100.
             x: (h, w, 3) uint8 or uint16, what a part of the picture should be.
             where: rows and columns of that part; errors elsewhere do not count.
 
@@ -97,9 +109,9 @@ class TorchEngine:
         def error(x_hat: torch.Tensor) -> torch.Tensor:
             return (x_hat[0, :, rows, columns] - aim.permute(2, 0, 1)).square().sum()
 
-        return self._gradient(y, error)
+        return self._gradient(y, quality, error)
 
-    def curvature(self, y: "NDArray[np.float32]") -> "NDArray[np.float32]":
+    def curvature(self, y: "NDArray[np.float32]", quality: float) -> "NDArray[np.float32]":
         """Return how much a latent moves the picture: (M,), squared change for a change of 1.
 
         That is the mean over the positions of the squared columns of the synthesis' Jacobian, from
@@ -111,37 +123,39 @@ class TorchEngine:
             random = torch.randint(0, 2, x_hat.shape, generator=signs, device=x_hat.device)
             return (x_hat * (2 * random - 1)).sum()
 
-        probes = [np.square(self._gradient(y, product)).mean(axis=(1, 2)) for _ in range(_PROBES)]
-        return np.asarray(np.mean(probes, axis=0))
+        probes = [self._gradient(y, quality, product) for _ in range(_PROBES)]
+        return np.asarray(np.mean([np.square(p).mean(axis=(1, 2)) for p in probes], axis=0))
 
     def _gradient(
-        self, y: "NDArray[np.float32]", of: Callable[[torch.Tensor], torch.Tensor]
+        self,
+        y: "NDArray[np.float32]",
+        quality: float,
+        of: Callable[[torch.Tensor], torch.Tensor],
     ) -> "NDArray[np.float32]":
         latent = torch.from_numpy(y).to(self._device)[None].requires_grad_()
-        (gradient,) = torch.autograd.grad(of(self._net("gradient")(latent)), latent)
+        net = self._net("synthesis", quality, differentiable=True)
+        (gradient,) = torch.autograd.grad(of(net(latent)), latent)
         return gradient[0].cpu().numpy()
 
-    def _net(self, name: str) -> nn.Module:
-        """Build a transform on its first use; ``gradient`` is a synthesis to be differentiated."""
-        if name not in self._nets:
-            config = self._model.config
-            # Not on the meta device: its first use takes 0.8 s, drawing weights in vain 0.01 s.
-            with torch.random.fork_rng(devices=[]):
-                if name == "analysis":
-                    net = analysis(
-                        config.widths, config.latent_channels, config.norm, folded=config.folded
-                    )
-                else:
-                    net = synthesis(
-                        config.synthesis_widths,
-                        config.latent_channels,
-                        config.synthesis_norm,
-                        folded=config.folded,
-                    )
-            stored = "analysis" if name == "analysis" else "synthesis"
-            weights = {k: torch.from_numpy(v) for k, v in self._model.network(stored).items()}
-            net.load_state_dict(weights, assign=True)
-            net = net.to(self._device).to(memory_format=torch.channels_last)
-            differentiable = net.eval().requires_grad_(False)
-            self._nets[name] = differentiable if name == "gradient" else prepare_inference(net)
-        return self._nets[name]
+    def _build(self, name: str, quality: float, differentiable: bool = False) -> nn.Module:
+        """Return a transform at one quality, as fast as it gets or so that it can be derived."""
+        if name not in self._transforms:
+            self._transforms[name] = self._load(name)
+        net = self._transforms[name].at(quality).to(memory_format=torch.channels_last)
+        return net if differentiable else prepare_inference(net)
+
+    def _load(self, name: str) -> Transform:
+        config = self._model.config
+        build, widths, norm = (
+            (analysis, config.widths, config.norm)
+            if name == "analysis"
+            else (synthesis, config.synthesis_widths, config.synthesis_norm)
+        )
+        # Not on the meta device: its first use takes 0.8 s, drawing weights in vain 0.01 s.
+        with torch.random.fork_rng(devices=[]):
+            net = build(
+                widths, config.latent_channels, norm, config.gain_nodes, folded=config.folded
+            )
+        weights = {k: torch.from_numpy(v) for k, v in self._model.network(name).items()}
+        net.load_state_dict(weights, assign=True)
+        return net.to(self._device).eval().requires_grad_(False)

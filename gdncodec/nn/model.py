@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gdncodec.config import ModelConfig
 from gdncodec.nn.bottleneck import FactorizedDensity
+from gdncodec.nn.nodes import Place, place
 from gdncodec.nn.transforms import analysis, synthesis
 
 __all__ = ["CodecModel", "CodecOutput", "Quantization"]
@@ -36,17 +37,20 @@ class CodecModel(nn.Module):
 
     ::
 
-        x -> g_a -> y -> * gain(q) -> round -> symbols -> * inverse_gain(q) -> g_s -> x_hat
-                                         |
-                                density of y, bin width 1 / gain(q)
+        x -> g_a(q) -> y -> * gain(q) -> round -> symbols -> * inverse_gain(q) -> g_s(q) -> x_hat
+                                                     |
+                                                density, bins of width(q)
 
-    The analysis does not see the quality q, so neither does the density of y: only the width of the
-    bins changes. Gains and inverse gains are vectors of M numbers at a few qualities (Cui et al.,
-    arXiv 2003.02012) and start at the square root of lambda (Kamisli et al., DCC 2024). Between
-    those qualities gains are linear: a channel that is worth nothing at one quality has a gain near
-    zero there, and must not sleep until just before the next one, as it would if its gain rose
+    Gains and inverse gains are vectors of M numbers at a few qualities q (Cui et al., arXiv
+    2003.02012) and start at the square root of lambda (Kamisli et al., DCC 2024). Between those
+    qualities gains are linear: a channel that is worth nothing at one quality has a gain near zero
+    there, and must not sleep until just before the next one, as it would if its gain rose
     geometrically. The reciprocals of the inverse gains are linear too, or the product of the two,
     and with it the scale of what the synthesis sees, would swing between the qualities.
+
+    The transforms follow the quality, see :class:`gdncodec.nn.transforms.Transform`: what is worth
+    its bits at 2 bpp is not what is worth them at 0.2. The density of a channel has one shape, and
+    a width at each quality, learned as the gains are.
 
     Quantisation of a forward: ``noise`` adds uniform noise for both rate and reconstruction,
     ``mixed`` rounds for the reconstruction (straight-through gradient), ``round`` rounds for both.
@@ -55,9 +59,9 @@ class CodecModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        m = config.latent_channels
-        self.g_a = analysis(config.widths, m, config.norm)
-        self.g_s = synthesis(config.synthesis_widths, m, config.synthesis_norm)
+        m, k = config.latent_channels, config.gain_nodes
+        self.g_a = analysis(config.widths, m, config.norm, k)
+        self.g_s = synthesis(config.synthesis_widths, m, config.synthesis_norm, k)
         # Latents that start within one bin would drown in the noise.
         with torch.no_grad():
             self.g_a[-1].get_parameter("weight").mul_(_INITIAL_SPREAD)
@@ -65,24 +69,19 @@ class CodecModel(nn.Module):
         self.density = FactorizedDensity(m)
         # The unit of y is the bin width in the middle of the rate range.
         spread = math.log(config.lambdas[1] / config.lambdas[0]) / 4
-        nodes = torch.linspace(-spread, spread, config.gain_nodes)[:, None].repeat(1, m)
+        nodes = torch.linspace(-spread, spread, k)[:, None].repeat(1, m)
         self.log_gain = nn.Parameter(nodes.clone())
         self.log_inverse_gain = nn.Parameter(-nodes)
+        self.log_width = nn.Parameter(-nodes)
 
-    def gains(self, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Return gain and inverse gain (N, M, 1, 1) at qualities (N,).
-
-        Qualities outside of 0 to 100 continue the first and the last segment.
-        """
-        position = quality.clamp(-10, 110) * ((self.config.gain_nodes - 1) / 100)
-        left = position.floor().clamp(0, self.config.gain_nodes - 2)
-        part = (position - left)[:, None]
-        i = left.long()
-        pair = []
-        for gains in (self.log_gain.exp(), (-self.log_inverse_gain).exp()):
-            gain = torch.lerp(gains[i], gains[i + 1], part).clamp(min=_SMALLEST_GAIN)
-            pair.append(gain[:, :, None, None])
-        return pair[0], 1 / pair[1]
+    def gains(self, where: Place) -> tuple[Tensor, Tensor, Tensor]:
+        """Return gain, inverse gain, and the width of a bin to the density, (N, M, 1, 1) each."""
+        gain = where.of(self.log_gain.exp()).clamp(min=_SMALLEST_GAIN)
+        inverse_gain, width = (
+            1 / where.of((-logs).exp()).clamp(min=_SMALLEST_GAIN)
+            for logs in (self.log_inverse_gain, self.log_width)
+        )
+        return gain, inverse_gain, width
 
     def forward(
         self,
@@ -99,12 +98,14 @@ class CodecModel(nn.Module):
             quantization: see the class.
             noise: (N, M, H/16, W/16) in [-0.5, 0.5); drawn here if not given.
         """
-        y = self.g_a(x - self.config.pixel_offset).float()
-        gain, inverse_gain = self.gains(quality)
+        where = place(quality, self.config.gain_nodes)
+        y = self.g_a(x - self.config.pixel_offset, where).float()
+        gain, inverse_gain, width = self.gains(where)
         scaled = y * gain
         noisy = scaled + (torch.rand_like(scaled) - 0.5 if noise is None else noise)
         rounded = _round_straight_through(scaled)
         for_rate = rounded if quantization == "round" else noisy
         for_picture = noisy if quantization == "noise" else rounded
-        bits = self.density(for_rate / gain, 1 / gain)
-        return CodecOutput(self.g_s(for_picture * inverse_gain) + self.config.pixel_offset, bits)
+        bits = self.density(for_rate * width, width)
+        x_hat = self.g_s(for_picture * inverse_gain, where) + self.config.pixel_offset
+        return CodecOutput(x_hat, bits)

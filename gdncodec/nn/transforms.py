@@ -1,14 +1,16 @@
 """Analysis and synthesis transforms."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from gdncodec.nn.nodes import Place, place
 from gdncodec.norms import TileClass, make_norm, norm_info
 from gdncodec.norms.centred import CentredConv2d
 
-__all__ = ["analysis", "synthesis"]
+__all__ = ["Transform", "analysis", "synthesis"]
 
 # Of the activation behind norms that have no nonlinearity of their own.
 _SLOPE = 0.1
@@ -28,6 +30,60 @@ class _ConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.to(self.weight.dtype), output_size)
+
+
+class Transform(nn.Sequential):
+    """Convolutions with norms between them, all but the last of which follow the quality.
+
+    What convolution number i gives becomes ``(1 + scale_i) * output + shift_i``, for each channel:
+    the conditional convolution of Choi et al., arXiv 1909.04802. ``scale_i`` and ``shift_i`` (K, C)
+    are learned at K qualities, linear between them, and begin at 0.
+
+    Args:
+        layers: convolution, norm, convolution, and so on, a convolution at the end.
+        nodes: K, at least 2.
+    """
+
+    def __init__(self, layers: Iterable[nn.Module], nodes: int) -> None:
+        super().__init__(*layers)
+        for i in range(0, len(self) - 1, 2):
+            bias: Tensor = self[i].get_parameter("bias")
+            for name in ("scale", "shift"):
+                self.register_parameter(
+                    f"{name}_{i}", nn.Parameter(bias.new_zeros(nodes, len(bias)))
+                )
+
+    def forward(self, x: Tensor, where: Place) -> Tensor:  # type: ignore[override]
+        """Transform a batch (N, C, H, W) at its qualities."""
+        for i, layer in enumerate(self):
+            x = layer(x)
+            if self._follows(i):
+                scale, shift = (where.of(values) for values in self.condition(i))
+                x = x * (1 + scale) + shift
+        return x
+
+    def condition(self, i: int) -> tuple[Tensor, Tensor]:
+        """Return scale and shift (K, C) of convolution number i."""
+        return self.get_parameter(f"scale_{i}"), self.get_parameter(f"shift_{i}")
+
+    @torch.no_grad()
+    def at(self, quality: float) -> nn.Sequential:
+        """Return what the transform is at one quality: plain layers, copied."""
+        layers = copy.deepcopy(list(self))
+        for i, layer in enumerate(layers):
+            if not self._follows(i):
+                continue
+            scale, shift = self.condition(i)
+            where = place(scale.new_tensor([quality]), len(scale))
+            factor = 1 + where.of(scale)  # (1, C, 1, 1), as the weight of a transposed convolution
+            weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+            transposed = isinstance(layer, nn.ConvTranspose2d)
+            weight.mul_(factor if transposed else factor.transpose(0, 1))
+            bias.mul_(factor.flatten()).add_(where.of(shift).flatten())
+        return nn.Sequential(*layers)
+
+    def _follows(self, i: int) -> bool:
+        return i % 2 == 0 and i < len(self) - 1
 
 
 def _variance_scaled(layer: nn.Module, fan_in: float) -> nn.Module:
@@ -63,8 +119,8 @@ def _asks_for_centred(stage: nn.Module) -> bool:
 
 
 def analysis(
-    widths: Sequence[int], latent_channels: int, norm: str, *, folded: bool = False
-) -> nn.Sequential:
+    widths: Sequence[int], latent_channels: int, norm: str, nodes: int, *, folded: bool = False
+) -> Transform:
     """Build the analysis transform g_a: four 5x5 convolutions of stride 2 with norms between.
 
     ::
@@ -79,8 +135,9 @@ def analysis(
         widths: channels after the first, second and third convolution.
         latent_channels: channels M of the latent.
         norm: the normalisation layer, as :func:`gdncodec.norms.make_norm` takes it.
+        nodes: number of qualities at which it is learned how the transform follows the quality.
         folded: frozen affine norms are part of the convolutions, see
-            :func:`gdncodec.norms.inference.fold`.
+            :func:`gdncodec.nn.inference.fold`.
 
     Raises:
         ValueError: the norm or one of its options is unknown.
@@ -88,7 +145,7 @@ def analysis(
     n1, n2, n3 = widths
     stages = [_stage(norm, n, inverse=False, folded=folded) for n in widths]
     centred = _asks_for_centred(stages[0])
-    return nn.Sequential(
+    layers = (
         _down(3, n1, precise=True),
         stages[0],
         _down(n1, n2, precise=False, centred=centred),
@@ -97,11 +154,12 @@ def analysis(
         stages[2],
         _down(n3, latent_channels, precise=True),
     )
+    return Transform(layers, nodes)
 
 
 def synthesis(
-    widths: Sequence[int], latent_channels: int, norm: str, *, folded: bool = False
-) -> nn.Sequential:
+    widths: Sequence[int], latent_channels: int, norm: str, nodes: int, *, folded: bool = False
+) -> Transform:
     """Build the synthesis transform g_s, the mirror image of :func:`analysis`.
 
     ::
@@ -112,13 +170,14 @@ def synthesis(
         widths: channels in the order of the analysis; the last is next to the latent.
         latent_channels: channels M of the latent.
         norm: the normalisation layer, used in its inverse form.
+        nodes: as in :func:`analysis`.
         folded: as in :func:`analysis`.
 
     Raises:
         ValueError: the norm or one of its options is unknown, or is none for the synthesis.
     """
     n1, n2, n3 = widths
-    return nn.Sequential(
+    layers = (
         _up(latent_channels, n3, precise=True),
         _stage(norm, n3, inverse=True, folded=folded),
         _up(n3, n2, precise=False),
@@ -127,3 +186,4 @@ def synthesis(
         _stage(norm, n1, inverse=True, folded=folded),
         _up(n1, 3, precise=True),
     )
+    return Transform(layers, nodes)

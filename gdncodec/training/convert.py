@@ -22,7 +22,7 @@ from gdncodec.coder import MAX_TABLES
 from gdncodec.config import Metric, ModelConfig
 from gdncodec.contexts import LEVELS, PHASES, QUALITY_ROWS
 from gdncodec.errors import ModelError
-from gdncodec.nn.transforms import analysis, synthesis
+from gdncodec.nn.transforms import Transform, analysis, synthesis
 from gdncodec.training.fit import cheapest_tables, fit_bank
 from gdncodec.weights import Model
 
@@ -44,6 +44,7 @@ _PUBLISHED = re.compile(r"bmshj2018-factorized-(prior|ms-ssim)-([1-8])-[0-9a-f]{
 
 _DENSITY_WIDTHS = (1, 3, 3, 3, 3, 1)
 _LARGEST = 1023  # a symbol beyond it is always escaped
+_CONDITION = r"(scale|shift)_\d+"  # how our transforms follow the quality
 _COUNTS = 1 << 24  # counts that stand for a probability of 1: the finest a table can tell
 
 # What a state dict holds beside what is learned: numbers that the layers never change, whose
@@ -190,18 +191,24 @@ def _config(state: dict[str, Tensor], metric: Metric, trade_off: float) -> Model
     )
 
 
-def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of all that is learned."""
-    m = config.latent_channels
+def _transforms(config: ModelConfig) -> dict[str, Transform]:
+    """Return both transforms by CompressAI's names, without memory for what is learned."""
+    m, k = config.latent_channels, config.gain_nodes
     with torch.device("meta"):
-        nets = {
-            "g_a": analysis(config.widths, m, config.norm),
-            "g_s": synthesis(config.synthesis_widths, m, config.synthesis_norm),
+        return {
+            "g_a": analysis(config.widths, m, config.norm, k),
+            "g_s": synthesis(config.synthesis_widths, m, config.synthesis_norm, k),
         }
+
+
+def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all that is learned there."""
+    m = config.latent_channels
     shapes: dict[str, tuple[int, ...]] = {
         f"{net}.{name}": tuple(value.shape)
-        for net, module in nets.items()
-        for name, value in module.state_dict().items()
+        for net, transform in _transforms(config).items()
+        for name, value in transform.state_dict().items()
+        if not re.fullmatch(_CONDITION, name)
     }
     shapes["entropy_bottleneck.quantiles"] = (m, 1, 3)
     last = len(_DENSITY_WIDTHS) - 2
@@ -239,11 +246,14 @@ def _check(state: dict[str, Tensor], config: ModelConfig) -> None:
 def _convert(state: dict[str, Tensor], config: ModelConfig) -> tuple[Model, dict[str, float]]:
     m = config.latent_channels
     tensors: dict[str, NDArray[Any]] = {}
-    for theirs, ours in (("g_a.", "analysis."), ("g_s.", "synthesis.")):
-        for name, value in state.items():
-            # The parametrisation of GDN is the same, and so is the order of gamma's axes.
-            if name.startswith(theirs) and "_reparam." not in name:
-                tensors[ours + name.removeprefix(theirs)] = value.float().numpy()
+    transforms = _transforms(config)
+    for theirs, ours in (("g_a", "analysis"), ("g_s", "synthesis")):
+        # The parametrisation of GDN is the same, and so is the order of gamma's axes. Nothing
+        # follows the quality there.
+        for name, value in transforms[theirs].state_dict().items():
+            follows = re.fullmatch(_CONDITION, name)
+            found = torch.zeros(value.shape) if follows else state[f"{theirs}.{name}"]
+            tensors[f"{ours}.{name}"] = found.float().numpy()
     medians = state["entropy_bottleneck.quantiles"][:, 0, 1].float()
     tables, table_of, report = _tables(_probabilities(state, medians))
     tensors |= {

@@ -2,14 +2,15 @@
 
 import dataclasses
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from gdncodec.contexts import QUALITY_ROWS
+from gdncodec.nn.inference import fold, prepare_inference
 from gdncodec.nn.model import CodecModel
-from gdncodec.norms.inference import fold
 from gdncodec.tiling import SLICE
 from gdncodec.training.fit import fit_contexts
 from gdncodec.weights import Model
@@ -47,9 +48,8 @@ def export_model(
     model = Model(dataclasses.replace(network.config, folded=True), tensors)
 
     chosen = random.Random(seed).sample(pictures, min(limit, len(pictures)))
-    latents = [_latent(network, picture) for picture in chosen]
     gains = np.stack([model.gain(row) for row in range(QUALITY_ROWS)])
-    tables, contexts, report = fit_contexts(latents, gains)
+    tables, contexts, report = fit_contexts(partial(_latents, network, chosen), gains)
     tensors["tables.frequencies"] = tables.frequencies
     tensors["tables.halfwidths"] = tables.halfwidths
     for field in dataclasses.fields(contexts):
@@ -58,11 +58,16 @@ def export_model(
 
 
 @torch.inference_mode()
-def _latent(network: CodecModel, picture: "NDArray[np.uint8]") -> "NDArray[np.float32]":
-    """Return the latent (M, rows, columns) of the upper left of a picture, at most one slice."""
-    height, width = (min(n // 16, SLICE) * 16 for n in picture.shape[:2])
+def _latents(
+    network: CodecModel, pictures: "list[NDArray[np.uint8]]", quality: float
+) -> "list[NDArray[np.float32]]":
+    """Return latents (M, rows, columns) of the upper left of pictures, at most one slice each."""
     device = next(network.parameters()).device
-    x = torch.from_numpy(picture[:height, :width].copy()).permute(2, 0, 1)[None].to(device)
-    pixels = x.float() / 255 - network.config.pixel_offset
-    y: NDArray[np.float32] = network.g_a(pixels)[0].cpu().numpy()
-    return y
+    analysis = prepare_inference(network.g_a.at(quality))
+    latents = []
+    for picture in pictures:
+        height, width = (min(n // 16, SLICE) * 16 for n in picture.shape[:2])
+        x = torch.from_numpy(picture[:height, :width].copy()).permute(2, 0, 1)[None].to(device)
+        y = analysis(x.float() / 255 - network.config.pixel_offset)
+        latents.append(y[0].cpu().numpy())
+    return latents

@@ -18,6 +18,8 @@ from gdncodec.contexts import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 __all__ = ["cheapest_tables", "fit_bank", "fit_contexts"]
@@ -31,6 +33,7 @@ _TAIL = 1e-5  # share of the symbols that a table leaves to the escape
 _GROUPS = 8
 _QUIET = 1e-3  # channels of a smaller mean magnitude neither have nor give contexts
 _UNIT = 1024  # integer weights are so many times the real ones
+_LATENT_STEP = 10  # whole qualities from one asked of the transform to the next
 _SET_ROWS = (0, 16, 50)  # whole qualities at which groups and weights are fitted
 _SILENT = 2e-5  # channels with a smaller share of symbols that are not zero are not coded
 _SET_STEP = 4  # the set is chosen at every fourth whole quality
@@ -40,12 +43,13 @@ _SWEEPS = 40
 
 
 def fit_contexts(
-    latents: "list[NDArray[np.float32]]", gains: "NDArray[np.float32]"
+    latents_at: "Callable[[float], list[NDArray[np.float32]]]", gains: "NDArray[np.float32]"
 ) -> tuple[Tables, Contexts, dict[str, float]]:
     """Fit groups, weights, the bank, and which table codes what.
 
     Args:
-        latents: latents (M, rows, columns) of training pictures.
+        latents_at: gives the latents (M, rows, columns) of training pictures at a quality; it is
+            asked for every tenth quality, and those stand for the others too.
         gains: (101, M), gains at the whole qualities.
 
     Returns:
@@ -53,13 +57,15 @@ def fit_contexts(
         the qualities: ``bits_static`` with one table for each channel and quality,
         ``bits_contexts`` as they are coded.
     """
-    contexts = _fit_sets(latents, gains)
-    bank = _fit_bank(latents, gains, contexts)
+    latents_of = _Latents(latents_at)
+    contexts = _fit_sets(latents_of, gains)
+    bank = _fit_bank(latents_of, gains, contexts)
     costs = np.stack([code_lengths(f, _LARGEST) for f in bank.split]).astype(np.float32)
     set_of_row = contexts.set_of_row.copy()
     table_of = contexts.table_of.copy()
     static = conditional = symbols = 0.0
     for row in range(QUALITY_ROWS):
+        latents = latents_of(row)
         table_of[row, _idle(latents, gains[row])] = SILENT
         candidates = _sets_around(row) if row % _SET_STEP == 0 else [int(set_of_row[row - 1])]
         trials = []
@@ -76,6 +82,20 @@ def fit_contexts(
         symbols += sum(y.size for y in latents)
     report = {"bits_static": static / symbols, "bits_contexts": conditional / symbols}
     return bank, replace(contexts, set_of_row=set_of_row, table_of=table_of), report
+
+
+class _Latents:
+    """Latents at the whole quality nearest to one that the transform was asked for."""
+
+    def __init__(self, latents_at: "Callable[[float], list[NDArray[np.float32]]]") -> None:
+        self._at = latents_at
+        self._kept: dict[int, list[NDArray[np.float16]]] = {}  # half precision, to keep them all
+
+    def __call__(self, row: int) -> "list[NDArray[np.float32]]":
+        nearest = round(row / _LATENT_STEP) * _LATENT_STEP
+        if nearest not in self._kept:
+            self._kept[nearest] = [y.astype(np.float16) for y in self._at(nearest)]
+        return [y.astype(np.float32) for y in self._kept[nearest]]
 
 
 class _Choice(NamedTuple):
@@ -106,11 +126,11 @@ def _idle(latents: "list[NDArray[np.float32]]", gain: "NDArray[np.float32]") -> 
     return np.asarray(active <= _SILENT * sum(y[0].size for y in latents))
 
 
-def _fit_sets(latents: "list[NDArray[np.float32]]", gains: "NDArray[np.float32]") -> Contexts:
+def _fit_sets(latents_of: _Latents, gains: "NDArray[np.float32]") -> Contexts:
     """Fit groups and weights at a few qualities; the rows take the first set and table 0."""
     fitted = []
     for row in _SET_ROWS:
-        symbols = [_symbols(y, gains[row]) for y in latents]
+        symbols = [_symbols(y, gains[row]) for y in latents_of(row)]
         groups = _groups(symbols)
         fitted.append((groups, *_fit_weights(symbols, groups)))
     groups, weights, neighbours = (np.stack(parts) for parts in zip(*fitted, strict=True))
@@ -124,14 +144,12 @@ def _sets_around(row: int) -> list[int]:
     return sorted({max(above - 1, 0), min(above, len(_SET_ROWS) - 1)})
 
 
-def _fit_bank(
-    latents: "list[NDArray[np.float32]]", gains: "NDArray[np.float32]", contexts: Contexts
-) -> Tables:
+def _fit_bank(latents_of: _Latents, gains: "NDArray[np.float32]", contexts: Contexts) -> Tables:
     sample = []
     for row in range(0, QUALITY_ROWS, _BANK_STEP):
         chosen = np.abs(np.array(_SET_ROWS) - row).argmin()
         trial = replace(contexts, set_of_row=np.full(QUALITY_ROWS, chosen))
-        counts = _histograms(latents, gains[row], trial, row).reshape(-1, _SIZE)
+        counts = _histograms(latents_of(row), gains[row], trial, row).reshape(-1, _SIZE)
         sample.append(counts[counts.any(axis=1)])
     return fit_bank(np.concatenate(sample))
 

@@ -15,7 +15,7 @@ from gdncodec.training.validate import Point, reconstruct, score, validate
 
 __all__ = ["Recorder"]
 
-_SHARE = 0.1
+_SHARE = 0.05
 """Validation takes at most about this part of the time."""
 
 _BETWEEN_FIGURES = 1.0

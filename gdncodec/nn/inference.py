@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gdncodec.nn.transforms import Transform
 from gdncodec.norms.centred import CentredConv2d
 from gdncodec.norms.gdn import GDN
 
@@ -42,6 +43,10 @@ def fold(transform: nn.Sequential) -> nn.Sequential:
         # Output channels are the first axis of the weight, but the second of a transposed one.
         shape = (1, -1, 1, 1) if isinstance(conv, nn.ConvTranspose2d) else (-1, 1, 1, 1)
         conv.weight.copy_(conv.weight.double() * scale.reshape(shape))
+        if isinstance(result, Transform):
+            # scale * ((1 + a) * x + b) + shift = (1 + a) * (scale * x + shift) + b'
+            more, added = result.condition(i - 1)
+            added.copy_(added.double() * scale - more.double() * shift)
         conv.bias.copy_(conv.bias.double() * scale + shift)
         result[i] = stage[1]
     return result
