@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gdncodec.norms import NORMS, make_norm
 from gdncodec.nn.inference import prepare_inference
+from gdncodec.norms import NORMS, make_norm
 
 MODES = ("train", "infer")
 

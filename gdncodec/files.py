@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["STREAM", "read_data", "write_data", "write_safely"]
+__all__ = ["STREAM", "read_data", "remove_leftovers", "write_data", "write_safely"]
 
 STREAM = Path("-")
 """Stands for standard input, or standard output."""
+
+_PREFIX = ".gdncodec-"
+"""Of files that are being written."""
 
 
 def read_data(path: Path) -> bytes:
@@ -58,7 +61,7 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
         msg = f"{path} is not an ordinary file; write to standard output with -o - instead"
         raise OSError(msg)
     try:
-        handle, name = tempfile.mkstemp(prefix=".gdncodec-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_PREFIX, suffix=path.suffix, dir=path.parent)
     except OSError as error:
         msg = f"{path}: cannot be written ({error.strerror})"
         raise OSError(error.errno, msg) from error
@@ -78,6 +81,15 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
             _move_without_replacing(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote have left in a folder.
+
+    Only for a folder that no other process writes to now.
+    """
+    for path in folder.glob(f"{_PREFIX}*"):
+        path.unlink(missing_ok=True)
 
 
 def _move_without_replacing(source: Path, target: Path) -> None:

@@ -36,7 +36,8 @@ ALLOWED = {
 ORDER = [
     "_version", "errors", "extras", "files", "container", "config", "catalog", "modes", "image",
     "alpha", "coder", "contexts", "weights", "norms", "nn", "engines", "tiling", "tiled", "refine",
-    "rate", "fidelity", "codec", "pillow", "view", "batch", "training", "evaluation", "cli", "__main__",
+    "rate", "fidelity", "codec", "pillow", "view", "batch", "training", "evaluation", "cli",
+    "__main__",
 ]  # fmt: skip
 
 

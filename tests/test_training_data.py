@@ -45,6 +45,17 @@ def test_pictures_are_found_in_all_folders_once_and_sorted(tmp_path):
     assert found == [tmp_path / name for name in ("b/a.jpg", "b/deep/c.webp", "z.PNG")]
 
 
+def test_linked_folders_are_searched_and_a_circle_of_links_ends(tmp_path):
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    data.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "a.png").touch()
+    (elsewhere / "back").symlink_to(data)
+    (data / "link").symlink_to(elsewhere)
+    (data / "other.png").symlink_to(elsewhere / "a.png")
+    assert find_pictures([data]) == [data / "link" / "a.png", data / "other.png"]
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
 def test_a_picture_of_any_mode_is_read_as_pillow_shows_it(tmp_path, picture, mode):
     image = Image.fromarray(picture).convert(mode if mode != "PA" else "P")

@@ -217,6 +217,7 @@ def test_a_run_that_stays_bad_is_given_up_and_its_good_state_kept(tmp_path, pict
     assert len(calls) == 2 + 4 * loop._FAULTS
     last = load_checkpoint(tmp_path / "last.safetensors")
     assert last.counters.step == 2
+    assert (last.counters.rollbacks, last.counters.slowdown) == (0, 1 / 16)
     assert last.is_complete
 
 

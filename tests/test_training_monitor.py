@@ -172,6 +172,17 @@ def test_event_files_hold_the_figures_the_points_and_the_pictures(tmp_path):
     assert 0.5 < (plot == 255).all(axis=2).mean() < 0.99  # a drawing on white
 
 
+def test_what_was_written_after_the_state_that_is_resumed_is_hidden(tmp_path):
+    first = Monitor(tmp_path, report=lambda _: None)
+    for step in (10, 20, 30):
+        first.progress(step, 0.1, FIGURES)
+    first.close()
+    resumed = Monitor(tmp_path, report=lambda _: None, step=15)
+    resumed.progress(25, 0.2, FIGURES)
+    resumed.close()
+    assert [e.step for e in events(tmp_path).Scalars("train/loss")] == [10, 25]
+
+
 def test_lines_tell_rate_psnr_loss_speed_and_time_left(tmp_path):
     lines = []
     monitor = Monitor(tmp_path, report=lines.append)

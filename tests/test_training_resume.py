@@ -128,6 +128,11 @@ def test_what_is_no_checkpoint_raises_model_error(tmp_path, tiny_model):
             load_checkpoint(path)
 
 
+def test_an_exported_model_is_told_from_a_checkpoint(tiny_model):
+    with pytest.raises(ModelError, match="it is an exported model; last, best and before-decay"):
+        load_checkpoint(tiny_model)
+
+
 def test_the_embedded_models_training_can_be_continued(tmp_path, picture):
     path = Path(__file__).parents[1] / "models" / "training" / "photo.before-decay.safetensors"
     start = load_checkpoint(path)
@@ -178,6 +183,55 @@ def test_resume_begins_a_run_where_there_is_none(folder, pictures):
     checkpoint = load_checkpoint(folder / "other" / "last.safetensors")
     assert checkpoint.config.widths == (4, 4, 4)
     assert checkpoint.counters.averaged > checkpoint.counters.step == 2
+
+
+def test_other_pictures_on_resume_are_noticed(folder, pictures):
+    train(pictures, "--steps", 2, *TINY)
+    tiny = TINY[:-1]  # not quiet
+    same = train(pictures, "--steps", 4, *tiny, "--resume").stderr
+    (folder / "pictures" / "1.png").unlink()
+    other = train(pictures, "--steps", 6, *tiny, "--resume").stderr
+    notice = "the training pictures are not those that this run had before"
+    assert (notice in same, notice in other) == (False, True)
+
+
+def test_a_run_whose_checkpoint_is_gone_is_not_begun_again(folder, pictures):
+    train(pictures, "--steps", 2, *TINY)
+    (folder / "run" / "last.safetensors").unlink()
+    model = (folder / "run" / "model.safetensors").read_bytes()
+    result = train(pictures, "--steps", 4, *TINY, "--resume", code=5)
+    assert "last.safetensors: not there" in result.stderr
+    assert (folder / "run" / "model.safetensors").read_bytes() == model
+
+
+def test_what_a_killed_run_was_writing_is_removed(folder, pictures):
+    (folder / "run").mkdir()
+    (folder / "run" / ".gdncodec-abc.safetensors").write_bytes(b"half")
+    train(pictures, "--steps", 2, *TINY)
+    assert not list((folder / "run").glob(".gdncodec-*"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device_is_refused(folder, pictures):
+    result = train(pictures, "--steps", 2, *TINY, "--device", "cuda", code=2)
+    assert "there is no CUDA device that torch can use" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("val", "complaint"),
+    [
+        ("bad", "no usable pictures of at least 32 x 32 pixels in bad"),
+        ("pictures", "all pictures of the data are in pictures too"),
+        ("empty", "there are no pictures in empty"),
+    ],
+)
+def test_unusable_validation_pictures_are_refused(folder, pictures, val, complaint):
+    for name in ("bad", "empty"):
+        (folder / name).mkdir()
+    (folder / "bad" / "a.png").write_text("no picture")
+    result = train(pictures, "--val", val, "--steps", 2, *TINY, code=2)
+    assert complaint in result.stderr
+    assert not (folder / "run" / "model.safetensors").exists()
 
 
 def send(monkeypatch, *signals):

@@ -19,7 +19,12 @@ _existing_file = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option("--name", help="Name of the model.  [default: that of FILE]")
 @click.option("-o", "--output", type=_file, help="Write this file.  [default: among your models]")
 @click.option("--quality", type=click.IntRange(1, 8), help="CompressAI's quality.")
-@click.option("--lambda", "one_lambda", type=float, help="Lambda, in place of a quality.")
+@click.option(
+    "--lambda",
+    "one_lambda",
+    type=click.FloatRange(0, min_open=True),
+    help="Lambda, in place of a quality.",
+)
 @click.option("--metric", type=click.Choice(["mse", "ms-ssim"]), help="What it was trained on.")
 @options.force
 def import_model(

@@ -37,6 +37,8 @@ class Counters:
     """The state before the decay of the learning rate has been written."""
     best: float | None = None
     """Best validation loss so far."""
+    data: str | None = None
+    """SHA-256 of the training pictures, see :func:`gdncodec.training.data.manifest`."""
 
 
 class Checkpoint(NamedTuple):
@@ -98,6 +100,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
+            if "fingerprint" in metadata:
+                msg = "it is an exported model; last, best and before-decay.safetensors are some"
+                raise ValueError(msg)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         config = ModelConfig.from_json(metadata["config"])
         counters = Counters(**json.loads(metadata["counters"]))

@@ -35,9 +35,21 @@ _READERS = min(8, os.cpu_count() or 1)
 
 
 def find_pictures(folders: Iterable[Path]) -> list[Path]:
-    """Return every file below the folders that Pillow can open by its suffix, sorted."""
+    """Return every file below the folders that Pillow can open by its suffix, sorted.
+
+    Linked folders count, each folder once.
+    """
     suffixes = {s for s, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    files = {p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in suffixes}
+    files: set[Path] = set()
+    seen: set[Path] = set()
+    for folder in folders:
+        for where, below, names in os.walk(folder, followlinks=True):
+            real = Path(where).resolve()
+            if real in seen:
+                below.clear()
+                continue
+            seen.add(real)
+            files |= {Path(where, n) for n in names if Path(n).suffix.lower() in suffixes}
     return sorted(p for p in files if p.is_file())
 
 

@@ -113,6 +113,9 @@ def workers(device: str) -> Iterator[Workers]:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         msg = f"device must be auto or a torch device such as cpu or cuda:0, got {device!r}"
         raise ValueError(msg) from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        msg = f"there is no CUDA device that torch can use, got {device!r}"
+        raise ValueError(msg)
     rank, world, local = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
     if world == 1:
         yield Workers(device=chosen)

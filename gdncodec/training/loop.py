@@ -74,6 +74,8 @@ def train(
     pulse = _PULSE if team.device.type == "cuda" else 1
     with _tensor_cores(team.device):
         asked = _run(state, sampler, recorder, team, stop, pulse)
+    if asked and recorder:  # before anything that takes long: whoever asked may not wait for it
+        recorder.save("last.safetensors", state.checkpoint())
     _average_statistics(state, sampler)
     return asked
 
@@ -173,7 +175,9 @@ def _roll_back(state: TrainingState, good: Checkpoint, recorder: Recorder | None
     now = state.counters
     if now.rollbacks >= _ROLLBACKS:
         if recorder:
-            recorder.save("last.safetensors", good)
+            # Whoever resumes it has as many returns again, at a rate that is not the one of here.
+            slower = dataclasses.replace(good.counters, rollbacks=0, slowdown=now.slowdown / 2)
+            recorder.save("last.safetensors", good._replace(counters=slower))
         msg = f"gave up at step {now.step}: after {now.rollbacks} returns to the last good state,"
         msg += f" step {good.counters.step}, gradients still are not finite; that state is kept in"
         msg += " last.safetensors. Another run may go on from it, with --resume-weights and"

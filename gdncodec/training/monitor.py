@@ -38,16 +38,19 @@ class Monitor:
     Args:
         out: the run's folder; event files go into ``tensorboard`` in it.
         report: takes every line instead, and there is no bar.
+        step: where the run goes on; figures of later steps, from before it was resumed, are hidden.
 
     Raises:
         GdnCodecError: a package that draws is not installed.
     """
 
-    def __init__(self, out: Path, *, report: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, out: Path, *, report: Callable[[str], None] | None = None, step: int = 0
+    ) -> None:
         check_installed("matplotlib", "tensorboard", "tqdm", extra="train")
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(out / "tensorboard"))
+        self._writer: Any = SummaryWriter(str(out / "tensorboard"), purge_step=step or None)
         self._bar: Any = None
         self._report = report or _to_standard_error
         self._between = 0.0 if report else _BETWEEN_LINES

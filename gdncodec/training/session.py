@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from gdncodec.files import remove_leftovers
 from gdncodec.training.card import for_model_file, run_card, write_card
 from gdncodec.training.data import (
     CropSampler,
@@ -110,22 +111,35 @@ def run_session(
             with Stop() as stop:
                 return Outcome(None, train(state, sampler, team=team, stop=stop))
         out.mkdir(parents=True, exist_ok=True)
-        with closing(Monitor(out, report=report)) as monitor:
+        remove_leftovers(out)
+        with closing(Monitor(out, report=report, step=state.counters.step)) as monitor:
             if verbose:
                 count = sum(p.numel() for p in state.model.parameters())
                 monitor.note(f"{config}\n{options}\n{count} parameters on {team.device}")
             pictures = _read(data, val, options, team, monitor.note)
-            return _lead(state, pictures, monitor, out, team)
+            return _lead(state, pictures, val, monitor, out, team)
 
 
 def _lead(
-    state: TrainingState, pictures: _Pictures, monitor: Monitor, out: Path, team: Workers
+    state: TrainingState,
+    pictures: _Pictures,
+    val: Path | None,
+    monitor: Monitor,
+    out: Path,
+    team: Workers,
 ) -> Outcome:
     """Train as the main process, which writes everything."""
     options = state.options
     validation, used = load_pictures(pictures.held_out[:_VALIDATED], options.crop, monitor.note)
+    if val and not used:
+        msg = f"no usable pictures of at least {options.crop} x {options.crop} pixels in {val}"
+        raise ValueError(msg)
     monitor.note(f"{len(pictures.files)} pictures for training, {len(used)} for validation")
     data = {"training": manifest(pictures.files), "validation": manifest(used)}
+    counters, digest = state.counters, data["training"]["sha256"]
+    if counters.data not in (None, digest):
+        monitor.note("the training pictures are not those that this run had before")
+    counters.data = digest
     fitted = _for_fitting(pictures, options)
     sampler = _sampler(pictures, options, team)
     recorder = Recorder(out, monitor, validation, options.report_seconds)
@@ -170,6 +184,9 @@ def _read(
         raise ValueError(msg)
     left_out = {file.resolve() for file in held_out}
     files = [file for file in found if file.resolve() not in left_out]
+    if found and not files:
+        msg = f"all pictures of the data are in {val} too, none is left for training"
+        raise ValueError(msg)
     if len(set(team.all_of([len(files)]))) > 1:
         msg = "the processes find different numbers of pictures; all need the same folders"
         raise ValueError(msg)

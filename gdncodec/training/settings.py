@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gdncodec.config import QUALITY_LAMBDAS, ModelConfig
+from gdncodec.errors import ModelError
 from gdncodec.nn.loss import check_metric
 from gdncodec.norms import norm_info
 from gdncodec.training.checkpoint import Checkpoint, load_checkpoint
@@ -30,11 +31,14 @@ def beginning(out: Path, *, resume: bool, weights: Path | None) -> Checkpoint | 
 
     Raises:
         FileExistsError: ``out`` already holds a run, and it is not to be resumed.
-        ModelError: a file is no checkpoint.
+        ModelError: a file is no checkpoint, or the run to continue has none.
     """
     last, model = out / "last.safetensors", out / "model.safetensors"
     if resume and last.exists():
         return load_checkpoint(last)
+    if resume and model.exists():
+        msg = f"{last}: not there, so the run that made {model.name} cannot be continued"
+        raise ModelError(msg)
     for path in (last, model):
         if path.exists():
             raise FileExistsError(path)
