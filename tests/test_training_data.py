@@ -17,6 +17,7 @@ from gdncodec.training.data import (
     pictures_of_slots,
     read_rgb,
 )
+from gdncodec.training.drawn import draw_picture
 
 
 def pictures_of_one_value(count, side=40):
@@ -224,6 +225,30 @@ def test_half_of_the_crops_are_windows_in_all_symmetries_and_the_others_reduced_
     assert np.abs(heights - widths).max() <= 1
     assert 31 <= heights.min() < 36
     assert 58 < heights.max() < 64
+
+
+def test_some_crops_are_drawn_and_the_others_stay_as_they_are():
+    pictures = [torch.randint(1, 255, (3, 80, 90), dtype=torch.uint8) for _ in range(2)]
+    none, some, every = (
+        CropSampler(pictures, 32, 200, 0, drawn=share).draw(3) for share in (0.0, 0.25, 1.0)
+    )
+    drawn = (some == every).all(dim=(1, 2, 3)) & (some != none).any(dim=(1, 2, 3))
+    assert 25 < drawn.sum() < 75
+    assert torch.equal(some[~drawn], none[~drawn])
+
+
+def test_drawn_pictures_are_of_all_kinds_and_depend_on_the_seed_alone():
+    drawn = [draw_picture(random.Random(i), 48) for i in range(60)]
+    again = [draw_picture(random.Random(i), 48) for i in range(60)]
+    assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
+    assert {(p.dtype, p.shape) for p in drawn} == {(torch.uint8, (3, 48, 48))}
+    colours = [len(p.flatten(1).unique(dim=1).T) for p in drawn]
+    assert 5 < sum(n == 1 for n in colours) < 40
+    assert sum(1 < n < 25 for n in colours) > 5  # shapes
+    assert sum(n > 25 for n in colours) > 5  # gradients and text
+    flat = {tuple(p[:, 0, 0].tolist()) for p, n in zip(drawn, colours, strict=True) if n == 1}
+    assert any(r == g == b for r, g, b in flat)
+    assert any(max(c) == 255 and min(c) == 0 for c in flat)
 
 
 def test_a_picture_of_the_size_of_a_crop_gives_that_crop():

@@ -71,6 +71,11 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
     type=click.FloatRange(0, 1),
     help="Last part of the run, in which the learning rate falls to zero.  [default: 0.25]",
 )
+@click.option(
+    "--drawn",
+    type=click.FloatRange(0, 1),
+    help="Share of crops that show drawn flat colours, shapes and text.  [default: 0.05]",
+)
 @click.option("--seed", type=int, help="Of weights, crops, qualities and noise.  [default: 0]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, or begin it.")
 @click.option(

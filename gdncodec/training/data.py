@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gdncodec.errors import ImageError
+from gdncodec.training.drawn import draw_picture
 
 __all__ = [
     "CropSampler",
@@ -203,7 +204,8 @@ class CropSampler:
 
     A crop is a square window of a picture. Half of the windows have the size of the crop, the
     others are up to twice as large and reduced to it with an antialiased bicubic filter. Each crop
-    is then turned and flipped into one of its eight symmetries.
+    is then turned and flipped into one of its eight symmetries. Some crops are drawn instead, see
+    :mod:`gdncodec.training.drawn`.
 
     What a slot of a batch shows is a function of the seed, the step and the slot: it depends
     neither on earlier draws nor on which process draws it.
@@ -216,6 +218,7 @@ class CropSampler:
         slots: which crops of a batch to draw; by default all.
         device: where the pictures are held and cropped.
         count: number of pictures over all processes; by default as many as are given.
+        drawn: share of the crops, 0 to 1, that are drawn.
 
     Raises:
         ValueError: there is no picture, one that a slot draws from is missing, or one is smaller
@@ -232,6 +235,7 @@ class CropSampler:
         slots: range | None = None,
         device: torch.device | str = "cpu",
         count: int | None = None,
+        drawn: float = 0.0,
     ) -> None:
         held = pictures if isinstance(pictures, Mapping) else dict(enumerate(pictures))
         self.crop = crop
@@ -240,6 +244,7 @@ class CropSampler:
         self.slots = range(batch) if slots is None else slots
         self.device = torch.device(device)
         self.count = len(held) if count is None else count
+        self.drawn = drawn
         needed = pictures_of_slots(self.count, batch, self.slots)
         missing = [index for index in needed if index not in held]
         if missing or not needed:
@@ -266,6 +271,8 @@ class CropSampler:
         return batch / 255
 
     def _draw_one(self, rng: random.Random, slot: int) -> Tensor:
+        if rng.random() < self.drawn:
+            return draw_picture(rng, self.crop)
         picture = self._pictures[rng.choice(_pictures_of(self.count, self.batch, slot))]
         _, height, width = picture.shape
         largest = min(_LARGEST_REDUCTION, min(height, width) / self.crop)

@@ -10,7 +10,7 @@ _MINUTES = 120.0
 
 BINDING = (
     "batch", "crop", "learning_rate", "warmup", "decay", "mixed", "frozen", "ema",
-    "statistics_batches", "optimizer", "seed", "precision",
+    "statistics_batches", "optimizer", "seed", "precision", "drawn",
 )  # fmt: skip
 """Options that a run keeps when it is resumed; the others leave what a step computes as it is."""
 
@@ -59,6 +59,8 @@ class TrainingOptions:
         optimizer: ``adam`` or ``soap``.
         seed: seed of initial weights, crops, qualities and noise.
         precision: ``bf16`` runs the inner convolutions under autocast, ``float32`` none.
+        drawn: share of the crops, 0 to 1, that are drawn and no part of a photograph, see
+            :mod:`gdncodec.training.drawn`.
         compile: ``on`` runs the network through torch.compile, ``auto`` where that pays: on CUDA,
             and on the CPU in runs of more than ten minutes, if a C++ compiler is installed.
         report_seconds: time between two reports; each validates and leaves a checkpoint.
@@ -81,6 +83,7 @@ class TrainingOptions:
     optimizer: OptimizerName = "soap"
     seed: int = 0
     precision: Precision = "bf16"
+    drawn: float = 0.05
     compile: Compile = "auto"
     report_seconds: float = 60.0
 
@@ -95,7 +98,7 @@ class TrainingOptions:
         self._check("ema", 0 <= self.ema < 1, "from 0 to below 1")
         for name in ("warmup", "report_seconds"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("decay", "mixed", "frozen"):
+        for name in ("decay", "mixed", "frozen", "drawn"):
             self._check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
         choices = {"optimizer": OptimizerName, "precision": Precision, "compile": Compile}
         for name, kind in choices.items():

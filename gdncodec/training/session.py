@@ -210,6 +210,7 @@ def _sampler(pictures: _Pictures, options: TrainingOptions, team: Workers) -> Cr
     return CropSampler(
         pictures.held, options.crop, options.batch, options.seed,
         slots=team.slots(options.batch), device=team.device, count=len(pictures.files),
+        drawn=options.drawn,
     )  # fmt: skip
 
 
