@@ -1,11 +1,17 @@
 """Slices of latents to bytes and back: which table codes a symbol, from what was coded before it.
 
-Channels are coded in groups, and each group in two phases of a checkerboard, so that every step is
-a few vectorised operations. The context of a symbol is an integer-weighted sum of magnitudes that
-the decoder already knows:
+Channels are coded in groups, and each group in three phases, so that every step is a few vectorised
+operations::
+
+    0 2 0 2
+    2 1 2 1
+    0 2 0 2
+
+The context of a symbol is an integer-weighted sum of magnitudes that the decoder already knows:
 
 * those of the channels of earlier groups at the same position;
-* in the second phase also those of its four neighbours in its own channel.
+* in phase 1 also those of its four diagonal neighbours in its own channel, in phase 2 those of its
+  four nearest ones.
 
 The sum picks one of 16 levels, and quality, channel, phase and level pick the table. Groups and
 weights come in a few sets, because at low qualities other channels are busy than at high ones. A
@@ -47,8 +53,13 @@ __all__ = [
 LEVELS = 16
 """Number of levels of a context."""
 
-PHASES = 2
-"""Positions whose row plus column is even are coded first, the others second."""
+PHASES = 3
+"""First positions of even row and even column are coded, then those of odd row and odd column."""
+
+_DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+_NEAREST = ((-1, 0), (1, 0), (0, -1), (0, 1))
+_NEIGHBOURS = ((), _DIAGONAL, _NEAREST)
+"""Which neighbours were coded before a symbol, in the phases: steps down and across."""
 
 QUALITY_ROWS = 101
 """Tables are chosen for the whole qualities 0 to 100."""
@@ -74,7 +85,7 @@ class _Step(NamedTuple):
     weights: "NDArray[np.float64]"
     """Of the earlier channels (channels, earlier)."""
     near: "NDArray[np.float64] | None"
-    """Of the four neighbours (channels, 1), in the second phase."""
+    """Of the neighbours (channels, 1), but not in phase 0."""
     phase: int
     positions: "NDArray[np.intp]"
 
@@ -86,10 +97,11 @@ class Contexts:
     Args:
         set_of_row: (101,) integers, the set of groups and weights at each whole quality.
         group_of_channel: (S, M) integers; groups are coded in their order.
-        weights: (S, 2, M, M) integers >= 0; ``weights[set, phase, c, j]`` weighs channel j for
+        weights: (S, 3, M, M) integers >= 0; ``weights[set, phase, c, j]`` weighs channel j for
             channel c and is zero unless j is in an earlier group than c.
-        neighbour_weights: (S, M) integers >= 0, of the four neighbours in the second phase.
-        table_of: (101, M, 2, 16) uint8, the table at each whole quality, by channel, phase, level;
+        neighbour_weights: (S, 3, M) integers >= 0, of the neighbours in each phase; zero in phase
+            0, which has none.
+        table_of: (101, M, 3, 16) uint8, the table at each whole quality, by channel, phase, level;
             SILENT in all of a channel's places, or in none.
 
     Raises:
@@ -111,7 +123,8 @@ class Contexts:
             and self.set_of_row.shape == (QUALITY_ROWS,)
             and 0 <= self.set_of_row.min() <= self.set_of_row.max() < s
             and self.weights.shape == (s, PHASES, m, m)
-            and self.neighbour_weights.shape == (s, m)
+            and self.neighbour_weights.shape == (s, PHASES, m)
+            and not self.neighbour_weights[:, 0].any()
             and self.table_of.shape == (QUALITY_ROWS, m, PHASES, LEVELS)
             and min(self.weights.min(), self.neighbour_weights.min()) >= 0
             and not self.weights.max(axis=1)[groups[:, :, None] <= groups[:, None, :]].any()
@@ -143,8 +156,8 @@ class Contexts:
         """
         context = step.weights @ magnitudes[np.ix_(step.earlier, step.positions)]
         if step.near is not None:
-            near = sum_of_neighbours(magnitudes[step.channels], shape)[:, step.positions]
-            context += step.near * near
+            near = sum_of_neighbours(magnitudes[step.channels], shape, step.phase)
+            context += step.near * near[:, step.positions]
         return _LEVEL_OF[np.minimum(context, _THRESHOLDS[-1]).astype(np.intp)]
 
     def tables_of(
@@ -166,7 +179,7 @@ class Contexts:
                 for phase in range(PHASES):
                     rows = self.weights[chosen, phase, channels]
                     earlier = np.flatnonzero(rows.any(axis=0) & coded)
-                    near = self.neighbour_weights[chosen, channels, None].astype(np.float64)
+                    near = self.neighbour_weights[chosen, phase, channels, None].astype(np.float64)
                     weights = rows[:, earlier].astype(np.float64)
                     none = np.empty(0, np.intp)
                     steps.append(
@@ -283,18 +296,28 @@ def clipped_magnitudes(symbols: "NDArray[Any]") -> "NDArray[np.float64]":
 
 
 def phase_positions(rows: int, columns: int, phase: int) -> "NDArray[np.intp]":
-    """Return the flat positions of one phase: row plus column is even in phase 0."""
-    return np.flatnonzero(np.indices((rows, columns)).sum(axis=0).ravel() % PHASES == phase)
+    """Return the flat positions of one phase, in raster order."""
+    odd_row, odd_column = np.indices((rows, columns)) % 2
+    phases = np.where(odd_row == odd_column, odd_row, 2)
+    return np.flatnonzero(phases.ravel() == phase)
 
 
 def sum_of_neighbours(
-    magnitudes: "NDArray[np.float64]", shape: tuple[int, int]
+    magnitudes: "NDArray[np.float64]", shape: tuple[int, int], phase: int
 ) -> "NDArray[np.float64]":
-    """Return the sum of the four neighbours at every position, (n, rows * columns)."""
-    planes = magnitudes.reshape(-1, *shape)
-    total = np.zeros_like(planes)
-    total[:, 1:] += planes[:, :-1]
-    total[:, :-1] += planes[:, 1:]
-    total[:, :, 1:] += planes[:, :, :-1]
-    total[:, :, :-1] += planes[:, :, 1:]
+    """Return, at every position, the sum of the neighbours that count in a phase.
+
+    Args:
+        magnitudes: (n, rows * columns).
+        shape: rows and columns; there is nothing beyond them.
+        phase: 0 to 2.
+
+    Returns:
+        (n, rows * columns).
+    """
+    rows, columns = shape
+    padded = np.pad(magnitudes.reshape(-1, rows, columns), ((0, 0), (1, 1), (1, 1)))
+    total = np.zeros((len(padded), rows, columns))
+    for down, across in _NEIGHBOURS[phase]:
+        total += padded[:, 1 + down : 1 + down + rows, 1 + across : 1 + across + columns]
     return total.reshape(magnitudes.shape)

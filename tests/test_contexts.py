@@ -44,7 +44,8 @@ def contexts():
     ).astype(np.uint8)
     table_of[:20, 8] = SILENT
     set_of_row = (np.arange(QUALITY_ROWS) >= 50).astype(np.uint8)
-    neighbours = rng.integers(0, 300, (2, M)).astype(np.int16)
+    neighbours = rng.integers(0, 300, (2, PHASES, M)).astype(np.int16)
+    neighbours[:, 0] = 0
     return Contexts(set_of_row, groups, weights, neighbours, table_of)
 
 
@@ -76,7 +77,7 @@ def test_a_symbol_is_coded_by_what_came_before_it_alone(contexts, tables):
     symbols = draw((6, 6))
     other = symbols.copy()
     last = np.flatnonzero(contexts.group_of_channel[0] == 3)
-    other[last, 0, 1] += 5  # row plus column is odd: the second phase
+    other[last, 0, 1] += 5  # row plus column is odd: the last phase
     flat = [np.minimum(np.abs(s.reshape(M, -1)), 63).astype(float) for s in (symbols, other)]
     for step in contexts.steps(6, 6, 30):
         levels = [contexts.levels(step, magnitudes, (6, 6)) for magnitudes in flat]
@@ -96,19 +97,20 @@ def test_contexts_follow_the_written_formula(row, contexts):
         for i, channel in enumerate(step.channels):
             for j, position in enumerate(step.positions):
                 y, x = divmod(int(position), 7)
-                assert (y + x) % 2 == step.phase
+                assert step.phase == {(0, 0): 0, (1, 1): 1}.get((y % 2, x % 2), 2)
                 total = sum(
                     int(weights[step.phase, channel, c]) * int(magnitudes[c, y, x])
                     for c in range(M)
                     if groups[c] < groups[channel]
                 )
-                if step.phase == 1:
-                    around = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
-                    total += int(contexts.neighbour_weights[chosen, channel]) * sum(
-                        int(magnitudes[channel, r, c])
-                        for r, c in around
-                        if 0 <= r < 5 and 0 <= c < 7
-                    )
+                around = {
+                    0: [],
+                    1: [(y - 1, x - 1), (y - 1, x + 1), (y + 1, x - 1), (y + 1, x + 1)],
+                    2: [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)],
+                }[step.phase]
+                total += int(contexts.neighbour_weights[chosen, step.phase, channel]) * sum(
+                    int(magnitudes[channel, r, c]) for r, c in around if 0 <= r < 5 and 0 <= c < 7
+                )
                 assert levels[i, j] == sum(t <= total for t in thresholds)
 
 

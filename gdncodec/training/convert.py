@@ -266,7 +266,7 @@ def _convert(state: dict[str, Tensor], config: ModelConfig) -> tuple[Model, dict
         "contexts.set_of_row": np.zeros(QUALITY_ROWS, np.uint8),
         "contexts.group_of_channel": np.zeros((1, m), np.uint8),
         "contexts.weights": np.zeros((1, PHASES, m, m), np.int16),
-        "contexts.neighbour_weights": np.zeros((1, m), np.int16),
+        "contexts.neighbour_weights": np.zeros((1, PHASES, m), np.int16),
         "contexts.table_of": np.broadcast_to(
             table_of[:, None, None], (QUALITY_ROWS, m, PHASES, LEVELS)
         ),

@@ -105,13 +105,13 @@ class _Choice(NamedTuple):
     bits: float
     bits_static: float
     tables: "NDArray[np.intp]"
-    """(M, 2, 16)."""
+    """(M, 3, 16)."""
 
 
 def _choose_tables(
     counts: "NDArray[np.float32]", costs: "NDArray[np.float32]"
 ) -> "tuple[float, float, NDArray[np.intp]]":
-    """Return bits, bits with one table a channel, and the tables, of counts (M, 2, 16, n)."""
+    """Return bits, bits with one table a channel, and the tables, of counts (M, 3, 16, n)."""
     own = counts.sum(axis=(1, 2), keepdims=True)
     bits, own_bits = counts @ costs.T, own @ costs.T
     prior = own_bits * (_PRIOR / np.maximum(own.sum(axis=-1, keepdims=True), 1))
@@ -177,7 +177,7 @@ def _fit_weights(
     allowed = np.ones((m, m + 1))
     allowed[:, :m] = (groups[:, None] > groups[None, :]) & (groups[:, None] < _GROUPS)
     weights = np.zeros((PHASES, m, m))
-    neighbours = np.zeros(m)
+    neighbours = np.zeros((PHASES, m))
     for phase in range(PHASES):
         gram, with_near = np.zeros((m + 1, m + 1)), np.zeros((m, m + 1))
         near_square, near_target = np.zeros(m), np.zeros(m)
@@ -185,7 +185,7 @@ def _fit_weights(
             shape = (k.shape[1], k.shape[2])
             positions = phase_positions(*shape, phase)
             every = clipped_magnitudes(k.reshape(m, -1))
-            near = phase * sum_of_neighbours(every, shape)[:, positions]
+            near = sum_of_neighbours(every, shape, phase)[:, positions]
             features = np.vstack([every[:, positions], np.ones((1, positions.size))])
             gram += features @ features.T
             with_near += near @ features.T
@@ -198,7 +198,7 @@ def _fit_weights(
                 x[:, j] = np.maximum(x[:, j] + slope / gram[j, j], 0) * allowed[:, j]
             slope = near_target - (x * with_near).sum(axis=1) - z * near_square
             z = np.maximum(z + slope / np.maximum(near_square, 1e-9), 0) * (groups < _GROUPS)
-        weights[phase], neighbours = x[:, :m], z
+        weights[phase], neighbours[phase] = x[:, :m], z
     return _as_integers(weights), _as_integers(neighbours)
 
 
@@ -212,7 +212,7 @@ def _histograms(
     contexts: Contexts,
     row: int,
 ) -> "NDArray[np.float32]":
-    """Return counts (M, 2, 16, 512) of the symbols by channel, phase and level, escapes last."""
+    """Return counts (M, 3, 16, 512) of the symbols by channel, phase and level, escapes last."""
     m = gain.size
     found = [np.empty(0, np.int32)]
     for y in latents:
