@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gdncodec.contexts import QUALITY_ROWS
+from gdncodec.contexts import QUALITY_ROWS, SILENT
 from gdncodec.nn.inference import fold, prepare_inference
 from gdncodec.nn.model import CodecModel
 from gdncodec.tiling import SLICE
@@ -18,7 +18,7 @@ from gdncodec.weights import Model
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["export_model"]
+__all__ = ["drop_silent", "export_model"]
 
 
 def export_model(
@@ -33,8 +33,8 @@ def export_model(
         seed: seed of the choice of pictures.
 
     Returns:
-        The model, with weights rounded to float16 and frozen norms folded, and the report of
-        :func:`gdncodec.training.fit.fit_contexts`.
+        The model, with weights rounded to float16, frozen norms folded and channels that are never
+        coded left out, and the report of :func:`gdncodec.training.fit.fit_contexts`.
     """
     tensors: dict[str, NDArray[Any]] = {}
     for ours, theirs in (("analysis", network.g_a), ("synthesis", network.g_s)):
@@ -54,7 +54,26 @@ def export_model(
     tensors["tables.halfwidths"] = tables.halfwidths
     for field in dataclasses.fields(contexts):
         tensors[f"contexts.{field.name}"] = getattr(contexts, field.name)
-    return model, report
+    return drop_silent(model), report
+
+
+def drop_silent(model: Model) -> Model:
+    """Return the model without the channels that are not coded at any quality.
+
+    Their symbols are always 0, which the synthesis makes nothing of: no pixel and no bit changes.
+    One channel at least is kept.
+    """
+    kept = np.flatnonzero((model.contexts.table_of != SILENT).any(axis=(0, 2, 3)))
+    kept = kept if kept.size else np.arange(1)
+    axes = {"analysis.6.weight": [0], "analysis.6.bias": [0], "synthesis.0.weight": [0]}
+    axes |= {"log_gain": [1], "log_inverse_gain": [1]}
+    axes |= {"contexts.group_of_channel": [1], "contexts.weights": [2, 3]}
+    axes |= {"contexts.neighbour_weights": [2], "contexts.table_of": [1]}
+    tensors = dict(model.tensors)
+    for name, along in axes.items():
+        for axis in along:
+            tensors[name] = tensors[name].take(kept, axis)
+    return Model(dataclasses.replace(model.config, latent_channels=int(kept.size)), tensors)
 
 
 @torch.inference_mode()
