@@ -72,6 +72,11 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
     help="Last part of the run, in which the learning rate falls to zero.  [default: 0.25]",
 )
 @click.option(
+    "--mixed",
+    type=click.FloatRange(0, 1),
+    help="Last part of the run, in which the synthesis sees rounded latents.  [default: 0.2]",
+)
+@click.option(
     "--drawn",
     type=click.FloatRange(0, 1),
     help="Share of crops that show drawn flat colours, shapes and text.  [default: 0.05]",
