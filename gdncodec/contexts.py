@@ -54,7 +54,7 @@ LEVELS = 16
 """Number of levels of a context."""
 
 PHASES = 3
-"""First positions of even row and even column are coded, then those of odd row and odd column."""
+"""Even rows and even columns are coded first, then odd rows and odd columns, then the others."""
 
 _DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 _NEAREST = ((-1, 0), (1, 0), (0, -1), (0, 1))

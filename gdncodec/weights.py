@@ -202,6 +202,9 @@ def _check(model: Model, path: Path) -> None:
     except TypeError as error:  # an array is missing
         msg = f"{path}: what entropy coding needs is missing ({error})"
         raise ModelError(msg) from error
+    except ModelError as error:
+        msg = f"{path}: damaged, or made by another version of gdncodec ({error})"
+        raise ModelError(msg) from error
     chosen = contexts.table_of[contexts.table_of != SILENT]
     if contexts.table_of.shape[1] != m or (chosen >= tables.halfwidths.size).any():
         msg = f"{path}: the contexts do not fit the configuration or the tables"

@@ -65,6 +65,13 @@ def test_round_trip_is_exact(shape, scale, row, contexts, tables):
     np.testing.assert_array_equal(found, symbols)
 
 
+def test_neighbours_in_the_first_phase_are_refused(contexts):
+    neighbours = contexts.neighbour_weights.copy()
+    neighbours[0, 0, 3] = 1
+    with pytest.raises(ModelError, match="inconsistent"):
+        dataclasses.replace(contexts, neighbour_weights=neighbours)
+
+
 def test_coded_bits_are_close_to_the_information(contexts, tables):
     symbols = draw((40, 40))
     bits = slice_information(symbols, contexts, tables, 50)

@@ -39,6 +39,25 @@ def test_contexts_save_where_scales_vary_together(fitted):
     assert with_contexts < 0.95 * sum(slice_information(k, without, bank, 50) for k in fresh)
 
 
+def test_every_quality_is_fitted_to_latents_of_one_near_it():
+    asked = []
+
+    def latents_at(quality):
+        """Of channel 0 there is something below quality 50 alone, of channel 1 above it alone."""
+        asked.append(quality)
+        made = latents(2, seed=0)
+        for y in made:
+            y[:2] = 3 * y[2]
+            y[int(quality < 50)] = 0
+        return made
+
+    _, contexts, _ = fit_contexts(latents_at, np.ones((101, 12), np.float32))
+    assert set(asked) == set(range(0, 101, 10))
+    for row in range(101):
+        below = row < 45  # the nearest tenth quality is below 50
+        assert list(contexts.silent(row)[:2]) == [not below, below]
+
+
 def test_the_report_is_what_coding_takes(fitted):
     bank, contexts, report, gains = fitted
     total = symbols = 0

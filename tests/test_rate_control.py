@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gdncodec.codec import Codec
+from gdncodec.codec import Codec, _compact
 from gdncodec.container import unpack
 from gdncodec.fidelity import regions
 from gdncodec.image import Picture, from_pil
@@ -137,6 +137,13 @@ def test_a_tiny_picture_gets_what_its_coarse_sizes_allow(tiny):
     low, high = reachable(tiny, picture)
     for target in range(low, high, 3):
         assert low <= len(tiny.compress(picture, target=Target(target, "bytes"))) <= target
+
+
+def test_symbols_are_kept_in_16_bits_only_where_they_fit():
+    for largest, kind in ((32767, np.int16), (32768, np.int32)):
+        symbols = np.array([[0, -largest]], np.int32)
+        assert _compact(symbols).dtype == kind
+        np.testing.assert_array_equal(_compact(symbols), symbols)
 
 
 def test_a_quality_and_a_target_exclude_each_other(tiny, picture):

@@ -195,6 +195,54 @@ def test_other_pictures_on_resume_are_noticed(folder, pictures):
     assert (notice in same, notice in other) == (False, True)
 
 
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    state = TrainingState(CONFIG, options(steps=1), ALONE)
+    checkpoint = state.checkpoint()
+    del checkpoint.weights["log_width"]
+    with pytest.raises(ModelError, match=r"another version of the network: .*log_width"):
+        state.restore(checkpoint)
+
+
+def test_drawn_crops_are_drawn_in_a_run_and_stay_as_many(folder, pictures, monkeypatch):
+    drawn = []
+
+    def draw(rng, side):
+        drawn.append(side)
+        return torch.zeros(3, side, side, dtype=torch.uint8)
+
+    monkeypatch.setattr("gdncodec.training.data.draw_picture", draw)
+    train(pictures, "--steps", 2, *TINY, "--drawn", 1)
+    assert drawn == [32] * 4
+    refused = train(pictures, "--steps", 4, *TINY, "--drawn", 0.5, "--resume", code=2)
+    assert "drawn is 1.0 in the run to continue, got 0.5" in refused.stderr
+
+
+def test_a_stop_saves_before_anything_that_takes_long(tmp_path, picture, monkeypatch):
+    names = []
+    monkeypatch.setattr(
+        "gdncodec.training.loop._average_statistics", lambda *_: names.append("...")
+    )
+    monkeypatch.setattr(
+        "gdncodec.training.recorder.save_checkpoint", lambda path, _: names.append(path.name)
+    )
+    with stopping.Stop() as stop:
+        stop.asked = signal.SIGTERM
+        run(options(steps=5, report_seconds=60.0), tmp_path, [picture], stop=stop)
+    assert names == ["last.safetensors", "..."]
+
+
+def test_validation_pictures_are_looked_for_beyond_the_first_bad_ones(
+    folder, pictures, picture, monkeypatch
+):
+    monkeypatch.setattr("gdncodec.training.session._VALIDATED", 2)
+    (folder / "val").mkdir()
+    for i in range(3):
+        (folder / "val" / f"{i}.png").write_text("no picture")
+    Image.fromarray(picture).save(folder / "val" / "good.png")
+    output = train(pictures, "--val", "val", "--steps", 2, *TINY[:-1]).stderr
+    assert "3 pictures for training, 1 for validation" in output
+
+
 def test_a_run_whose_checkpoint_is_gone_is_not_begun_again(folder, pictures):
     train(pictures, "--steps", 2, *TINY)
     (folder / "run" / "last.safetensors").unlink()
@@ -207,7 +255,7 @@ def test_a_run_whose_checkpoint_is_gone_is_not_begun_again(folder, pictures):
 def test_what_a_killed_run_was_writing_is_removed(folder, pictures):
     (folder / "run").mkdir()
     (folder / "run" / ".gdncodec-abc.safetensors").write_bytes(b"half")
-    train(pictures, "--steps", 2, *TINY)
+    train(pictures, "--steps", 2, *TINY, "--resume")
     assert not list((folder / "run").glob(".gdncodec-*"))
 
 
@@ -278,7 +326,7 @@ def test_a_last_checkpoint_that_cannot_be_written_is_an_error_after_the_model(
     original = Path.write_bytes
 
     def write(self, data):
-        if len(data) > 40_000:  # of the files of this run, the full checkpoint alone
+        if len(data) > 100_000:  # of the files of this run, the full checkpoint alone
             raise OSError(errno.ENOSPC, "No space left on device")
         return original(self, data)
 

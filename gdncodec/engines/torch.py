@@ -1,7 +1,7 @@
 """Transforms on PyTorch: arrays in, arrays out."""
 
+from collections import OrderedDict
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class TorchEngine:
             msg = f"device {device!r} cannot be used: {reason}"
             raise ValueError(msg) from error
         self._transforms: dict[str, Transform] = {}
-        self._net = lru_cache(_KEPT)(self._build)
+        self._nets: OrderedDict[tuple[str, float, bool], nn.Module] = OrderedDict()
 
     def analysis(self, x: "NDArray[Any]", quality: float) -> "NDArray[np.float32]":
         """Return the latent of a picture.
@@ -137,12 +137,20 @@ class TorchEngine:
         (gradient,) = torch.autograd.grad(of(net(latent)), latent)
         return gradient[0].cpu().numpy()
 
-    def _build(self, name: str, quality: float, differentiable: bool = False) -> nn.Module:
+    def _net(self, name: str, quality: float, differentiable: bool = False) -> nn.Module:
         """Return a transform at one quality, as fast as it gets or so that it can be derived."""
-        if name not in self._transforms:
-            self._transforms[name] = self._load(name)
-        net = self._transforms[name].at(quality).to(memory_format=torch.channels_last)
-        return net if differentiable else prepare_inference(net)
+        key = (name, quality, differentiable)
+        net = self._nets.pop(key, None)
+        if net is None:
+            with torch.inference_mode(False):  # tensors made in it can never be derived
+                if name not in self._transforms:
+                    self._transforms[name] = self._load(name)
+                net = self._transforms[name].at(quality)
+                net = net if differentiable else prepare_inference(net)
+        self._nets[key] = net  # the last one used is the last one to go
+        while len(self._nets) > _KEPT:
+            self._nets.popitem(last=False)
+        return net
 
     def _load(self, name: str) -> Transform:
         config = self._model.config
@@ -158,4 +166,5 @@ class TorchEngine:
             )
         weights = {k: torch.from_numpy(v) for k, v in self._model.network(name).items()}
         net.load_state_dict(weights, assign=True)
-        return net.to(self._device).eval().requires_grad_(False)
+        net = net.to(self._device).to(memory_format=torch.channels_last)
+        return net.eval().requires_grad_(False)

@@ -59,7 +59,7 @@ class Transform(nn.Sequential):
             x = layer(x)
             if self._follows(i):
                 scale, shift = (where.of(values) for values in self.condition(i))
-                x = x * (1 + scale) + shift
+                x = x * (1 + scale) + shift  # float32 under autocast: bfloat16 has no 1.002
         return x
 
     def condition(self, i: int) -> tuple[Tensor, Tensor]:
@@ -68,19 +68,23 @@ class Transform(nn.Sequential):
 
     @torch.no_grad()
     def at(self, quality: float) -> nn.Sequential:
-        """Return what the transform is at one quality: plain layers, copied."""
-        layers = copy.deepcopy(list(self))
-        for i, layer in enumerate(layers):
-            if not self._follows(i):
-                continue
-            scale, shift = self.condition(i)
-            where = place(scale.new_tensor([quality]), len(scale))
-            factor = 1 + where.of(scale)  # (1, C, 1, 1), as the weight of a transposed convolution
-            weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
-            transposed = isinstance(layer, nn.ConvTranspose2d)
-            weight.mul_(factor if transposed else factor.transpose(0, 1))
-            bias.mul_(factor.flatten()).add_(where.of(shift).flatten())
-        return nn.Sequential(*layers)
+        """Return what the transform is at one quality: plain layers, the last one not a copy."""
+        layers = []
+        *followed, last = self
+        for i, layer in enumerate(followed):
+            new: dict[int, nn.Parameter] = {}
+            if self._follows(i):
+                scale, shift = self.condition(i)
+                where = place(scale.new_tensor([quality]), len(scale))
+                factor = 1 + where.of(scale)  # (1, C, 1, 1), as a transposed convolution's weight
+                weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+                transposed = isinstance(layer, nn.ConvTranspose2d)
+                scaled = weight * (factor if transposed else factor.transpose(0, 1))
+                moved = bias * factor.flatten() + where.of(shift).flatten()
+                for old, value in ((weight, scaled), (bias, moved)):
+                    new[id(old)] = nn.Parameter(value, old.requires_grad)
+            layers.append(copy.deepcopy(layer, new))  # with the new parameters in place of the old
+        return nn.Sequential(*layers, last)
 
     def _follows(self, i: int) -> bool:
         return i % 2 == 0 and i < len(self) - 1

@@ -50,6 +50,7 @@ def find_pictures(folders: Iterable[Path]) -> list[Path]:
                 below.clear()
                 continue
             seen.add(real)
+            below.sort()  # of two links to a folder the first by name counts, on every machine
             files |= {Path(where, n) for n in names if Path(n).suffix.lower() in suffixes}
     return sorted(p for p in files if p.is_file())
 

@@ -18,7 +18,7 @@ from gdncodec.weights import Model
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["drop_silent", "export_model"]
+__all__ = ["export_model"]
 
 
 def export_model(
@@ -54,14 +54,14 @@ def export_model(
     tensors["tables.halfwidths"] = tables.halfwidths
     for field in dataclasses.fields(contexts):
         tensors[f"contexts.{field.name}"] = getattr(contexts, field.name)
-    return drop_silent(model), report
+    return _without_silent(model), report
 
 
-def drop_silent(model: Model) -> Model:
-    """Return the model without the channels that are not coded at any quality.
+def _without_silent(model: Model) -> Model:
+    """Return a model without centres, and without the channels that are not coded at any quality.
 
-    Their symbols are always 0, which the synthesis makes nothing of: no pixel and no bit changes.
-    One channel at least is kept.
+    Their symbols are always 0, of which the synthesis makes nothing: no bit changes, and no pixel
+    but by rounding. One channel at least is kept.
     """
     kept = np.flatnonzero((model.contexts.table_of != SILENT).any(axis=(0, 2, 3)))
     kept = kept if kept.size else np.arange(1)

@@ -1,6 +1,8 @@
 """Fits what entropy coding needs, by counting: the bank of tables, and the contexts."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,8 +20,6 @@ from gdncodec.contexts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 __all__ = ["cheapest_tables", "fit_bank", "fit_contexts"]
@@ -42,6 +42,10 @@ _PRIOR = 8.0  # symbols' worth of the channel's own histogram behind each contex
 _SWEEPS = 40
 
 
+_LatentsOf = Callable[[int], "list[NDArray[np.float32]]"]
+"""Gives latents at a whole quality."""
+
+
 def fit_contexts(
     latents_at: "Callable[[float], list[NDArray[np.float32]]]", gains: "NDArray[np.float32]"
 ) -> tuple[Tables, Contexts, dict[str, float]]:
@@ -49,7 +53,7 @@ def fit_contexts(
 
     Args:
         latents_at: gives the latents (M, rows, columns) of training pictures at a quality; it is
-            asked for every tenth quality, and those stand for the others too.
+            asked for every tenth quality, up to three times, and those stand for the others too.
         gains: (101, M), gains at the whole qualities.
 
     Returns:
@@ -57,7 +61,7 @@ def fit_contexts(
         the qualities: ``bits_static`` with one table for each channel and quality,
         ``bits_contexts`` as they are coded.
     """
-    latents_of = _Latents(latents_at)
+    latents_of = _sparsely(latents_at)
     contexts = _fit_sets(latents_of, gains)
     bank = _fit_bank(latents_of, gains, contexts)
     costs = np.stack([code_lengths(f, _LARGEST) for f in bank.split]).astype(np.float32)
@@ -84,18 +88,10 @@ def fit_contexts(
     return bank, replace(contexts, set_of_row=set_of_row, table_of=table_of), report
 
 
-class _Latents:
-    """Latents at the whole quality nearest to one that the transform was asked for."""
-
-    def __init__(self, latents_at: "Callable[[float], list[NDArray[np.float32]]]") -> None:
-        self._at = latents_at
-        self._kept: dict[int, list[NDArray[np.float16]]] = {}  # half precision, to keep them all
-
-    def __call__(self, row: int) -> "list[NDArray[np.float32]]":
-        nearest = round(row / _LATENT_STEP) * _LATENT_STEP
-        if nearest not in self._kept:
-            self._kept[nearest] = [y.astype(np.float16) for y in self._at(nearest)]
-        return [y.astype(np.float32) for y in self._kept[nearest]]
+def _sparsely(latents_at: "Callable[[float], list[NDArray[np.float32]]]") -> _LatentsOf:
+    """Return what gives latents at the nearest quality that is asked for, and keeps the last."""
+    kept = lru_cache(1)(latents_at)
+    return lambda row: kept((row + _LATENT_STEP // 2) // _LATENT_STEP * _LATENT_STEP)
 
 
 class _Choice(NamedTuple):
@@ -126,7 +122,7 @@ def _idle(latents: "list[NDArray[np.float32]]", gain: "NDArray[np.float32]") -> 
     return np.asarray(active <= _SILENT * sum(y[0].size for y in latents))
 
 
-def _fit_sets(latents_of: _Latents, gains: "NDArray[np.float32]") -> Contexts:
+def _fit_sets(latents_of: _LatentsOf, gains: "NDArray[np.float32]") -> Contexts:
     """Fit groups and weights at a few qualities; the rows take the first set and table 0."""
     fitted = []
     for row in _SET_ROWS:
@@ -144,7 +140,7 @@ def _sets_around(row: int) -> list[int]:
     return sorted({max(above - 1, 0), min(above, len(_SET_ROWS) - 1)})
 
 
-def _fit_bank(latents_of: _Latents, gains: "NDArray[np.float32]", contexts: Contexts) -> Tables:
+def _fit_bank(latents_of: _LatentsOf, gains: "NDArray[np.float32]", contexts: Contexts) -> Tables:
     sample = []
     for row in range(0, QUALITY_ROWS, _BANK_STEP):
         chosen = np.abs(np.array(_SET_ROWS) - row).argmin()

@@ -173,18 +173,7 @@ def _mark_decay(state: TrainingState, progress: float, recorder: Recorder | None
 def _roll_back(state: TrainingState, good: Checkpoint, recorder: Recorder | None) -> None:
     """Go on from the last good state, with half the learning rate."""
     now = state.counters
-    if now.rollbacks >= _ROLLBACKS:
-        if recorder:
-            # Whoever resumes it has as many returns again, at a rate that is not the one of here.
-            slower = dataclasses.replace(good.counters, rollbacks=0, slowdown=now.slowdown / 2)
-            recorder.save("last.safetensors", good._replace(counters=slower))
-        msg = f"gave up at step {now.step}: after {now.rollbacks} returns to the last good state,"
-        msg += f" step {good.counters.step}, gradients still are not finite; that state is kept in"
-        msg += " last.safetensors. Another run may go on from it, with --resume-weights and"
-        msg += " --precision float32"
-        raise GdnCodecError(msg)
-    state.restore(good)
-    state.counters = dataclasses.replace(
+    back = dataclasses.replace(
         now,
         step=good.counters.step,
         averaged=good.counters.averaged,
@@ -192,6 +181,18 @@ def _roll_back(state: TrainingState, good: Checkpoint, recorder: Recorder | None
         rollbacks=now.rollbacks + 1,
         slowdown=now.slowdown / 2,
     )
+    if now.rollbacks >= _ROLLBACKS:
+        if recorder:
+            # Whoever resumes it has as many returns again, at a rate that is not the one of here.
+            counters = dataclasses.replace(back, rollbacks=0)
+            recorder.save("last.safetensors", good._replace(counters=counters))
+        msg = f"gave up at step {now.step}: after {now.rollbacks} returns to the last good state,"
+        msg += f" step {good.counters.step}, gradients still are not finite; that state is kept in"
+        msg += " last.safetensors. Another run may go on from it, with --resume-weights and"
+        msg += " --precision float32"
+        raise GdnCodecError(msg)
+    state.restore(good)
+    state.counters = back
     if recorder:
         text = f"step {now.step}: {_FAULTS} gradients in a row were not finite; went back to step"
         recorder.monitor.note(f"{text} {good.counters.step} with half the learning rate")

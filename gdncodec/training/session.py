@@ -43,7 +43,7 @@ _HELD_OUT = 25
 _VALIDATED = 24
 """Pictures that are validated on, at most."""
 
-_FITTED = 64
+_FITTED = 48
 """Pictures to whose latents the entropy coding is fitted, at most."""
 
 
@@ -111,7 +111,8 @@ def run_session(
             with Stop() as stop:
                 return Outcome(None, train(state, sampler, team=team, stop=stop))
         out.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(out)
+        if resume:
+            remove_leftovers(out)
         with closing(Monitor(out, report=report, step=state.counters.step)) as monitor:
             if verbose:
                 count = sum(p.numel() for p in state.model.parameters())
@@ -130,7 +131,7 @@ def _lead(
 ) -> Outcome:
     """Train as the main process, which writes everything."""
     options = state.options
-    validation, used = load_pictures(pictures.held_out[:_VALIDATED], options.crop, monitor.note)
+    validation, used = _for_validation(pictures, options, monitor.note)
     if val and not used:
         msg = f"no usable pictures of at least {options.crop} x {options.crop} pixels in {val}"
         raise ValueError(msg)
@@ -153,6 +154,7 @@ def _lead(
         card = run_card(
             state.config, options, state.counters, data=data, device=team.device,
             processes=team.world, tables=tables, stopped_by_signal=asked,
+            coded_latent_channels=model.config.latent_channels,
         )  # fmt: skip
         path = out / "model.safetensors"
         save_model(path, model, for_model_file(card))
@@ -184,7 +186,7 @@ def _read(
         raise ValueError(msg)
     left_out = {file.resolve() for file in held_out}
     files = [file for file in found if file.resolve() not in left_out]
-    if found and not files:
+    if val and found and not files:
         msg = f"all pictures of the data are in {val} too, none is left for training"
         raise ValueError(msg)
     if len(set(team.all_of([len(files)]))) > 1:
@@ -212,6 +214,22 @@ def _sampler(pictures: _Pictures, options: TrainingOptions, team: Workers) -> Cr
         slots=team.slots(options.batch), device=team.device, count=len(pictures.files),
         drawn=options.drawn,
     )  # fmt: skip
+
+
+def _for_validation(
+    pictures: _Pictures, options: TrainingOptions, say: Callable[[str], None]
+) -> tuple[list[Tensor], list[Path]]:
+    """Return the first usable pictures that are held out, and their files."""
+    validation: list[Tensor] = []
+    used: list[Path] = []
+    for first in range(0, len(pictures.held_out), _VALIDATED):
+        files = pictures.held_out[first : first + _VALIDATED]
+        tensors, usable = load_pictures(files, options.crop, say)
+        validation += tensors
+        used += usable
+        if len(used) >= _VALIDATED:
+            break
+    return validation[:_VALIDATED], used[:_VALIDATED]
 
 
 def _for_fitting(pictures: _Pictures, options: TrainingOptions) -> "list[NDArray[np.uint8]]":

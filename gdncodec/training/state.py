@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gdncodec.config import ModelConfig
+from gdncodec.errors import ModelError
 from gdncodec.nn.loss import RateDistortionLoss
 from gdncodec.nn.model import CodecModel
 from gdncodec.training.checkpoint import Checkpoint, Counters
@@ -61,9 +62,18 @@ class TrainingState:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take a checkpoint over; a light one gives the weights to a run that begins."""
-        self.model.load_state_dict(checkpoint.weights)
-        self.average.load_state_dict(checkpoint.average)
+        """Take a checkpoint over; a light one gives the weights to a run that begins.
+
+        Raises:
+            ModelError: it holds other weights than the network has.
+        """
+        try:
+            self.model.load_state_dict(checkpoint.weights)
+            self.average.load_state_dict(checkpoint.average)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            msg = f"the checkpoint is of another version of the network: {reason}"
+            raise ModelError(msg) from error
         if checkpoint.optimizer is None or checkpoint.criterion is None:
             self.counters = Counters(averaged=checkpoint.counters.averaged)
             return
