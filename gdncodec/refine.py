@@ -6,7 +6,8 @@ cost more bits than others. Here symbols are moved by one, again and again, wher
 
 * how the squared error changes is ``gradient * step + curvature * step^2``, with the gradient
   through the synthesis, and a curvature for each channel that is probed once;
-* how the bits change follows from the tables that the contexts choose now;
+* how the bits change follows from the tables that the contexts choose now, and a symbol that moves
+  away from zero pays for the contexts that it raises;
 * only some of the moves that pay are made at a time, and the curvature is exaggerated, because each
   move is judged as if it were the only one.
 """
@@ -29,6 +30,7 @@ ROUNDS = (0, 2, 4, 8, 12, 16, 24, 32, 48, 64)
 _SIDE = 48  # largest side, in latent positions, of what the gradient goes through at once
 _SHARE = 0.1  # of the moves that pay, made in a round
 _CAUTION = 2.5  # times the curvature
+_AWAY = 4.0  # bits that a step away from zero costs the symbols around and after it
 _REACH = 2  # latent positions around its own whose pixels a symbol changes
 
 
@@ -102,6 +104,8 @@ def refine(
         slope = weight * scale * _gradient(y, quality, pixels, engine)
         more, less = prices(symbols)
         more, less = more + slope + caution, less - slope + caution
+        more += _AWAY * (symbols >= 0)
+        less += _AWAY * (symbols <= 0)
         pays = (np.minimum(more, less) < 0) & free & (rng.random(more.shape) < _SHARE)
         symbols += np.where(more < less, pays, -pays.astype(np.int32))
     return symbols
