@@ -7,7 +7,7 @@
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
@@ -163,7 +163,9 @@ class Codec:
         if picture.alpha is not None:
             extra[ChunkType.ALPHA] = pack_alpha(picture.alpha)
         work = _Encoding(picture, extra, self._rounds(effort), None if target else progress)
-        return self._aimed(work, target, on_trial) if target else self._packed(work, quality)
+        if target:
+            return self._aimed(work, target, on_trial)
+        return self._packed(work, quality, self._symbols(work, quality))
 
     def decompress(
         self,
@@ -245,9 +247,11 @@ class Codec:
         fingerprint = self._model.fingerprint
         return Header(picture.color_mode, picture.depth, quality, fingerprint, width, height)
 
-    def _packed(self, work: _Encoding, quality: float) -> bytes:
-        """Return the file at a quality."""
-        coded = [self._model.encode_slice(k, quality) for k in self._symbols(work, quality)]
+    def _packed(
+        self, work: _Encoding, quality: float, symbols: "Iterable[NDArray[np.signedinteger[Any]]]"
+    ) -> bytes:
+        """Code the slices of symbols, and return the file."""
+        coded = [self._model.encode_slice(k, quality) for k in symbols]
         header = self._header(work.picture, quality)
         return pack(header, {ChunkType.LATENTS: join_slices(coded), **work.extra})
 
@@ -256,6 +260,7 @@ class Codec:
     ) -> bytes:
         """Return the file at the quality that meets the target."""
         files: dict[float, bytes] = {}
+        measured: dict[float, list[NDArray[np.signedinteger[Any]]]] = {}  # the last trial alone
         trials = count(1)
         pixels = work.picture.pixels
         bits_per_byte = 8 / pixels[..., 0].size
@@ -265,15 +270,18 @@ class Codec:
             if on_trial:
                 on_trial(next(trials))
             if target.is_size:
-                files[quality] = self._packed(work, quality)
+                files[quality] = self._packed(work, quality, self._symbols(work, quality))
                 return len(files[quality]) * (1 if target.unit == "bytes" else bits_per_byte)
             header = self._header(work.picture, quality)
-            symbols = [_compact(k) for k in self._symbols(work, quality)]
-            decode = partial(self._parts, header, symbols.__getitem__)
+            measured.clear()
+            measured[quality] = [_compact(k) for k in self._symbols(work, quality)]
+            decode = partial(self._parts, header, measured[quality].__getitem__)
             return fidelity(pixels, decode, target.measure, **side)
 
         quality = search(measure, target)
-        return files.get(quality) or self._packed(work, quality)
+        if quality in files:
+            return files[quality]
+        return self._packed(work, quality, measured.get(quality) or self._symbols(work, quality))
 
     def _symbols(self, work: _Encoding, quality: float) -> "Iterator[NDArray[np.int32]]":
         """Yield the symbols of a picture, slice by slice."""
