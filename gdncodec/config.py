@@ -3,19 +3,35 @@
 import dataclasses
 import json
 import math
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from gdncodec.errors import ModelError
 
-__all__ = ["DOWNSAMPLING", "MID_GREY", "QUALITY_LAMBDAS", "Metric", "ModelConfig"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Quality = TypeVar("Quality", float, "Tensor")
+
+__all__ = [
+    "DOWNSAMPLING",
+    "MID_GREY",
+    "QUALITY_LAMBDAS",
+    "Metric",
+    "ModelConfig",
+    "Padding",
+    "Quality",
+    "position",
+]
 
 Metric = Literal["mse", "ms-ssim"]
+
+Padding = Literal["replicate", "zeros"]
 
 DOWNSAMPLING = 16
 """Pixels along one side of a latent position: four stages of stride 2."""
 
 MID_GREY = 0.5
-"""Usual offset of the pixels: the zero padding of the analysis is then grey and not black."""
+"""Usual offset of the pixels: numbers around zero are easier to learn from."""
 
 QUALITY_LAMBDAS: dict[Metric, tuple[float, float]] = {
     "mse": (0.0013, 0.22),
@@ -25,6 +41,25 @@ QUALITY_LAMBDAS: dict[Metric, tuple[float, float]] = {
 
 Those of MS-SSIM lie beside the others as in CompressAI's two sets of lambdas.
 """
+
+_BEND = 0.3
+"""How much closer to each other in log lambda whole qualities are at 0 than at 100.
+
+A step of lambda changes the size of a file more at low rates than at high ones. Bent like this, a
+step of 1 in quality changes it by much the same share everywhere.
+"""
+
+
+def position(quality: Quality) -> Quality:
+    """Return where in the range of log lambda a quality from 0 to 100 lies, from 0 to 1."""
+    part = quality / 100
+    return part * (1 - _BEND + _BEND * part)
+
+
+def _quality_at(position: float) -> float:
+    """Undo :func:`position`."""
+    straight = 1 - _BEND
+    return 100 * (math.sqrt(straight**2 + 4 * _BEND * position) - straight) / (2 * _BEND)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +75,13 @@ class ModelConfig:
         latent_channels: channels M of the latent, 1 to 1024.
         lambdas: trade-off at quality 0 and at quality 100, for the loss ``bpp + lambda *
             distortion``; two equal numbers make a codec of one rate.
-        gain_nodes: number of qualities, evenly spaced, at which gains are learned.
+        gain_nodes: number of qualities, evenly spaced in log lambda, at which gains are learned.
         folded: norms that are constants at inference are part of the convolutions, as an exported
             model has them; see :func:`gdncodec.nn.inference.fold`.
         pixel_offset: taken from the pixels, 0 to 1, before the analysis, and added after the
             synthesis; other than MID_GREY only in codecs that were trained elsewhere.
+        padding: how the input of every convolution goes on beyond its border: as its outermost
+            values, so that a flat picture has a flat latent, or as ``zeros``.
         metric: the distortion: ``mse`` is ``255^2 * MSE`` with MSE on [0, 1], ``ms-ssim`` is
             ``1 - MS-SSIM``.
 
@@ -61,6 +98,7 @@ class ModelConfig:
     gain_nodes: int = 6
     folded: bool = False
     pixel_offset: float = MID_GREY
+    padding: Padding = "replicate"
     metric: Metric = "mse"
 
     def __post_init__(self) -> None:
@@ -72,9 +110,11 @@ class ModelConfig:
         if not 1 <= self.latent_channels <= 1024:
             msg = f"latent_channels must be from 1 to 1024, got {self.latent_channels}"
             raise ValueError(msg)
-        if self.metric not in get_args(Metric):
-            msg = f"metric must be one of {', '.join(get_args(Metric))}, got {self.metric!r}"
-            raise ValueError(msg)
+        for name, kind in (("padding", Padding), ("metric", Metric)):
+            if getattr(self, name) not in get_args(kind):
+                allowed = ", ".join(get_args(kind))
+                msg = f"{name} must be one of {allowed}, got {getattr(self, name)!r}"
+                raise ValueError(msg)
         low, high = self.lambdas
         if not (math.isfinite(high) and 0 < low <= high):
             msg = f"lambdas must be finite with 0 < low <= high, got {self.lambdas}"
@@ -93,13 +133,13 @@ class ModelConfig:
         if low < high:
             return None
         first, last = QUALITY_LAMBDAS[self.metric]
-        position = math.log(low / first) / math.log(last / first)
-        return round(100 * min(max(position, 0.0), 1.0), 2)
+        part = math.log(low / first) / math.log(last / first)
+        return round(_quality_at(min(max(part, 0.0), 1.0)), 2)
 
-    def lambda_at(self, quality: float) -> float:
-        """Return lambda at a quality: log-linear from quality 0 to quality 100."""
+    def lambda_at(self, quality: Quality) -> Quality:
+        """Return lambda at a quality."""
         low, high = self.lambdas
-        return low * (high / low) ** (quality / 100)
+        return low * (high / low) ** position(quality)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)

@@ -36,7 +36,7 @@ from safetensors.numpy import load_file, save
 
 from gdncodec.catalog import ModelEntry
 from gdncodec.coder import Tables
-from gdncodec.config import MID_GREY, ModelConfig
+from gdncodec.config import MID_GREY, ModelConfig, position
 from gdncodec.contexts import (
     SILENT,
     Contexts,
@@ -125,6 +125,8 @@ class Model:
     @cached_property
     def fingerprint(self) -> bytes:
         digest = hashlib.sha256(self.config.synthesis_norm.encode())
+        if self.config.padding != "replicate":
+            digest.update(f"padding={self.config.padding}".encode("ascii"))
         if self.config.pixel_offset != MID_GREY:
             digest.update(f"pixel_offset={float(self.config.pixel_offset)}".encode("ascii"))
         for name in sorted(self.tensors):
@@ -145,9 +147,9 @@ class Model:
     ) -> "tuple[NDArray[np.float64], NDArray[np.float64], float]":
         """Return the logarithms at the nodes below and above a quality, and the way between."""
         logs = self.tensors[name].astype(np.float64)
-        position = quality / 100 * (len(logs) - 1)
-        left = min(int(position), len(logs) - 2)
-        return logs[left], logs[left + 1], position - left
+        way = position(quality) * (len(logs) - 1)
+        left = min(int(way), len(logs) - 2)
+        return logs[left], logs[left + 1], way - left
 
 
 def load_model(entry: ModelEntry) -> Model:

@@ -123,7 +123,7 @@ def test_latents_and_symbols_are_those_of_compressai(theirs, model, pixels, symb
 
 def test_the_reconstruction_is_that_of_compressai(model, symbols, output):
     wanted = output["x_hat"][0].numpy()
-    net = synthesis(model.config.synthesis_widths, 24, model.config.synthesis_norm, 2)
+    net = synthesis(model.config)
     y_hat = symbols * model.inverse_gain(0)[:, None, None] + model.centre[:, None, None]
     with torch.no_grad():
         found = loaded(net, model, "synthesis")(torch.from_numpy(y_hat.astype(np.float32))[None])
@@ -442,7 +442,7 @@ def test_a_centre_of_another_size_is_refused(tiny_model, tmp_path):
 def test_the_analysis_sees_the_pixels_less_the_offset(tiny_model, pixels):
     model = load_model(ModelEntry(tiny_model))
     model = dataclasses.replace(model, config=dataclasses.replace(model.config, pixel_offset=0.25))
-    net = loaded(analysis(model.config.widths, 12, model.config.norm, 6), model, "analysis")
+    net = loaded(analysis(model.config), model, "analysis")
     with torch.no_grad():
         wanted = net(as_batch(pixels) - 0.25)[0].numpy()
     np.testing.assert_allclose(TorchEngine(model).analysis(pixels, 0), wanted, rtol=1e-4, atol=1e-5)

@@ -30,12 +30,14 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def both(norm, *, folded=False):
-    plain = norm.split(":")[0]
-    return (
-        analysis(WIDTHS, LATENT, norm, NODES, folded=folded),
-        synthesis(WIDTHS, LATENT, plain, NODES, folded=folded),
-    )
+def config_of(norm, synthesis_norm=None, **fields):
+    synthesis_norm = synthesis_norm or norm.split(":")[0]
+    return ModelConfig(norm, synthesis_norm, WIDTHS, WIDTHS, LATENT, gain_nodes=NODES, **fields)
+
+
+def both(norm, **fields):
+    config = config_of(norm, **fields)
+    return analysis(config), synthesis(config)
 
 
 def trained(norm):
@@ -150,17 +152,17 @@ def test_other_transforms_stay_as_they_are_when_folded(norm):
 
 
 def test_a_norm_with_no_convolution_before_it_is_not_folded():
-    norm = analysis(WIDTHS, LATENT, "batch", NODES)[1]
+    norm = analysis(config_of("batch"))[1]
     with pytest.raises(ValueError, match="no convolution with a bias"):
         fold(nn.Sequential(nn.Identity(), norm))
 
 
 def test_centred_convolutions_are_inner_ones_of_the_analysis_only():
-    g_a = analysis(WIDTHS, LATENT, "mabn:centred=true", NODES)
+    g_a = analysis(config_of("mabn:centred=true"))
     centred = [isinstance(m, CentredConv2d) for m in g_a]
     assert [i for i, c in enumerate(centred) if c] == [2, 4]
     with pytest.raises(ValueError, match="without centred=true"):
-        synthesis(WIDTHS, LATENT, "mabn:centred=true", NODES)
+        synthesis(config_of("mabn", "mabn:centred=true"))
 
 
 @NAMES
@@ -194,6 +196,39 @@ def test_a_transform_at_one_quality_computes_what_it_does_in_a_batch(norm, direc
     # Scale and shift of a channel are what instance normalisation takes away.
     follows = (batch[0] - batch[3]).abs().max() > 1e-4
     assert follows == (norm != "instance")
+
+
+@pytest.mark.parametrize("norm", ["gdn1", "gdn", "batch", "none"])
+def test_a_flat_picture_has_a_flat_latent(norm):
+    net = trained(norm)[0].at(30)
+    colour = torch.randn(1, 3, 1, 1, dtype=torch.float64)
+    with torch.inference_mode():
+        y = net(colour.expand(-1, -1, 48, 80))
+    torch.testing.assert_close(y, y[:, :, :1, :1].expand_as(y))
+
+
+def test_the_input_of_a_transposed_convolution_goes_on_as_its_outermost_values():
+    padded = trained("gdn1")[1].at(30)[-2:]
+    x = torch.randn(1, WIDTHS[0], 4, 6, dtype=torch.float64)
+    wider = nn.functional.pad(x, (2, 2, 2, 2), mode="replicate")
+    with torch.inference_mode():
+        torch.testing.assert_close(padded(x), padded(wider)[..., 4:-4, 4:-4])
+
+
+@pytest.mark.parametrize("direction", [0, 1])
+def test_padding_changes_what_is_near_the_border_and_nothing_else(direction):
+    torch.manual_seed(0)
+    replicate, zeros = (both("gdn1", padding=p)[direction] for p in ("replicate", "zeros"))
+    zeros.load_state_dict(replicate.state_dict())
+    shape = (1, LATENT, 7, 8) if direction else (1, 3, 112, 128)
+    x = torch.rand(shape, dtype=torch.float64)
+    with torch.inference_mode():
+        y, z = (net.double().at(30)(x) for net in (replicate, zeros))
+    # As far as the halos of gdncodec.tiling: 1 and 2 latent positions, or 2 and 1.
+    inside = slice(16, -32) if direction else slice(2, -1)
+    torch.testing.assert_close(y[..., inside, inside], z[..., inside, inside])
+    for edge in (y - z)[..., 0, :], (y - z)[..., -1, :], (y - z)[..., 0], (y - z)[..., -1]:
+        assert edge.abs().max() > 1e-3
 
 
 def test_a_new_transform_is_the_same_at_every_quality():
@@ -231,7 +266,7 @@ def own_norm(monkeypatch):
 
 
 def test_a_norm_of_the_users_own_works_in_the_transforms(own_norm):
-    g_a = analysis(WIDTHS, LATENT, own_norm, NODES).double()
+    g_a = analysis(config_of(own_norm)).double()
     assert (g_a[1][0].factor == 0.75).all()
     x = torch.randn(1, 3, 32, 32, dtype=torch.float64)
     torch.testing.assert_close(fold(g_a).at(50)(x), g_a.at(50)(x))

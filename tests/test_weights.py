@@ -40,6 +40,8 @@ def test_the_fingerprint_covers_all_that_decoding_needs_and_no_more(model):
         assert same == name.startswith(("analysis.", "log_gain")), name
     norm = dataclasses.replace(model.config, synthesis_norm="gdn")
     assert dataclasses.replace(model, config=norm).fingerprint != model.fingerprint
+    zeros = dataclasses.replace(model.config, padding="zeros")
+    assert dataclasses.replace(model, config=zeros).fingerprint != model.fingerprint
 
 
 def test_gains_are_linear_between_nodes(model):
@@ -47,13 +49,15 @@ def test_gains_are_linear_between_nodes(model):
     scaled = changed(model, "log_gain", np.log(gain).astype(np.float32))
     np.testing.assert_allclose(scaled.gain(0), 1, rtol=1e-5)
     np.testing.assert_allclose(scaled.gain(100), np.exp(5), rtol=1e-5)
-    np.testing.assert_allclose(scaled.gain(50), (np.exp(2) + np.exp(3)) / 2, rtol=1e-5)
+    # Quality 50 is at 0.5 * (0.7 + 0.3 * 0.5) of the range, of which a segment is a fifth.
+    np.testing.assert_allclose(scaled.gain(50), 0.875 * np.exp(2) + 0.125 * np.exp(3), rtol=1e-5)
 
 
 def test_reciprocals_of_inverse_gains_are_linear_between_nodes(model):
     logs = np.linspace(5, 0, 6)[:, None] * np.ones((6, 12))
     scaled = changed(model, "log_inverse_gain", logs.astype(np.float32))
-    np.testing.assert_allclose(scaled.inverse_gain(50), 2 / (np.exp(-3) + np.exp(-2)), rtol=1e-5)
+    reciprocal = 0.875 * np.exp(-3) + 0.125 * np.exp(-2)
+    np.testing.assert_allclose(scaled.inverse_gain(50), 1 / reciprocal, rtol=1e-5)
 
 
 def test_training_and_inference_have_the_same_gains(model):
@@ -131,6 +135,7 @@ def test_an_unusable_configuration_raises_model_error(text):
         {"lambdas": (0.0, 1.0)},
         {"lambdas": (0.2, 0.1)},
         {"gain_nodes": 1},
+        {"padding": "reflect"},
     ],
 )
 def test_a_value_out_of_range_is_named(field):
@@ -143,3 +148,18 @@ def test_a_value_out_of_range_is_named(field):
 )
 def test_only_a_model_of_one_rate_has_a_fixed_quality(lambdas, quality):
     assert ModelConfig(lambdas=lambdas).fixed_quality == quality
+
+
+def test_steps_of_lambda_grow_with_the_quality():
+    config = ModelConfig(lambdas=(0.01, 1.0))
+    logs = np.log(config.lambda_at(np.arange(101.0)))
+    np.testing.assert_allclose(logs[[0, 50, 100]] / np.log(100), [-1, -0.575, 0], atol=1e-12)
+    steps = np.diff(logs)
+    np.testing.assert_allclose(np.diff(steps), steps[1] - steps[0])
+    assert steps[-1] / steps[0] == pytest.approx(1.3 / 0.7, rel=0.02)
+
+
+@pytest.mark.parametrize("quality", [0.0, 12.5, 50.0, 99.0])
+def test_a_model_of_one_rate_has_the_quality_of_its_lambda(quality):
+    one = ModelConfig().lambda_at(quality)
+    assert ModelConfig(lambdas=(one, one)).fixed_quality == pytest.approx(quality)

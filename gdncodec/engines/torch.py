@@ -153,17 +153,10 @@ class TorchEngine:
         return net
 
     def _load(self, name: str) -> Transform:
-        config = self._model.config
-        build, widths, norm = (
-            (analysis, config.widths, config.norm)
-            if name == "analysis"
-            else (synthesis, config.synthesis_widths, config.synthesis_norm)
-        )
+        build = analysis if name == "analysis" else synthesis
         # Not on the meta device: its first use takes 0.8 s, drawing weights in vain 0.01 s.
         with torch.random.fork_rng(devices=[]):
-            net = build(
-                widths, config.latent_channels, norm, config.gain_nodes, folded=config.folded
-            )
+            net = build(self._model.config)
         weights = {k: torch.from_numpy(v) for k, v in self._model.network(name).items()}
         net.load_state_dict(weights, assign=True)
         net = net.to(self._device).to(memory_format=torch.channels_last)

@@ -60,8 +60,8 @@ class CodecModel(nn.Module):
         super().__init__()
         self.config = config
         m, k = config.latent_channels, config.gain_nodes
-        self.g_a = analysis(config.widths, m, config.norm, k)
-        self.g_s = synthesis(config.synthesis_widths, m, config.synthesis_norm, k)
+        self.g_a = analysis(config)
+        self.g_s = synthesis(config)
         # Latents that start within one bin would drown in the noise.
         with torch.no_grad():
             self.g_a[-1].get_parameter("weight").mul_(_INITIAL_SPREAD)

@@ -5,11 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gdncodec.config import position
+
 __all__ = ["Place", "place"]
 
 
 class Place(NamedTuple):
-    """Where the qualities of a batch lie among K nodes, evenly spaced from quality 0 to 100."""
+    """Where the qualities of a batch lie among K nodes, evenly spaced in log lambda."""
 
     left: Tensor
     """Number of the node below, int64 (N,)."""
@@ -24,6 +26,6 @@ class Place(NamedTuple):
 
 def place(quality: Tensor, nodes: int) -> Place:
     """Return where qualities (N,) lie; those outside of 0 to 100 continue the outer segments."""
-    position = quality.clamp(-10, 110) * ((nodes - 1) / 100)
-    left = position.floor().clamp(0, nodes - 2)
-    return Place(left.long(), (position - left)[:, None])
+    way = position(quality.clamp(-10, 110)) * (nodes - 1)
+    left = way.floor().clamp(0, nodes - 2)
+    return Place(left.long(), (way - left)[:, None])

@@ -1,11 +1,12 @@
 """Analysis and synthesis transforms."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
+from gdncodec.config import ModelConfig, Padding
 from gdncodec.nn.nodes import Place, place
 from gdncodec.norms import TileClass, make_norm, norm_info
 from gdncodec.norms.centred import CentredConv2d
@@ -32,6 +33,17 @@ class _ConvTranspose2d(nn.ConvTranspose2d):
             return super().forward(x.to(self.weight.dtype), output_size)
 
 
+def _replicate(x: Tensor, width: int) -> Tensor:
+    """Let a batch (N, C, H, W) go on beyond its border as its outermost values.
+
+    Not torch.nn.ReplicationPad2d: compiled, that has no gradient for inputs in channels-last order.
+    """
+    for axis in (2, 3) if width else ():
+        first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
+        x = torch.cat([first] * width + [x] + [last] * width, axis)
+    return x
+
+
 class Transform(nn.Sequential):
     """Convolutions with norms between them, all but the last of which follow the quality.
 
@@ -42,10 +54,12 @@ class Transform(nn.Sequential):
     Args:
         layers: convolution, norm, convolution, and so on, a convolution at the end.
         nodes: K, at least 2.
+        border: how far the input of every convolution is made to go on beyond its border.
     """
 
-    def __init__(self, layers: Iterable[nn.Module], nodes: int) -> None:
+    def __init__(self, layers: Iterable[nn.Module], nodes: int, border: int) -> None:
         super().__init__(*layers)
+        self._border = border
         for i in range(0, len(self) - 1, 2):
             bias: Tensor = self[i].get_parameter("bias")
             for name in ("scale", "shift"):
@@ -56,7 +70,7 @@ class Transform(nn.Sequential):
     def forward(self, x: Tensor, where: Place) -> Tensor:  # type: ignore[override]
         """Transform a batch (N, C, H, W) at its qualities."""
         for i, layer in enumerate(self):
-            x = layer(x)
+            x = layer(_replicate(x, self._border) if i % 2 == 0 else x)
             if self._follows(i):
                 scale, shift = (where.of(values) for values in self.condition(i))
                 x = x * (1 + scale) + shift  # float32 under autocast: bfloat16 has no 1.002
@@ -69,11 +83,13 @@ class Transform(nn.Sequential):
     @torch.no_grad()
     def at(self, quality: float) -> nn.Sequential:
         """Return what the transform is at one quality: plain layers, the last one not a copy."""
-        layers = []
+        layers: list[nn.Module] = []
+        border = [nn.ReplicationPad2d(self._border)] if self._border else []
         *followed, last = self
         for i, layer in enumerate(followed):
             new: dict[int, nn.Parameter] = {}
             if self._follows(i):
+                layers += border
                 scale, shift = self.condition(i)
                 where = place(scale.new_tensor([quality]), len(scale))
                 factor = 1 + where.of(scale)  # (1, C, 1, 1), as a transposed convolution's weight
@@ -84,7 +100,7 @@ class Transform(nn.Sequential):
                 for old, value in ((weight, scaled), (bias, moved)):
                     new[id(old)] = nn.Parameter(value, old.requires_grad)
             layers.append(copy.deepcopy(layer, new))  # with the new parameters in place of the old
-        return nn.Sequential(*layers, last)
+        return nn.Sequential(*layers, *border, last)
 
     def _follows(self, i: int) -> bool:
         return i % 2 == 0 and i < len(self) - 1
@@ -97,15 +113,24 @@ def _variance_scaled(layer: nn.Module, fan_in: float) -> nn.Module:
     return layer
 
 
-def _down(c_in: int, c_out: int, *, precise: bool, centred: bool = False) -> nn.Module:
+_BORDERS: dict[Padding, tuple[int, int]] = {"replicate": (2, 1), "zeros": (0, 0)}
+"""How far the inputs of convolutions, and of transposed ones, go on beyond their borders.
+
+So far do outputs that are kept depend on them. What the convolutions pad makes up the rest.
+"""
+
+
+def _down(c_in: int, c_out: int, border: int, *, precise: bool, centred: bool = False) -> nn.Module:
     conv = _Conv2d if precise else CentredConv2d if centred else nn.Conv2d
-    return _variance_scaled(conv(c_in, c_out, 5, stride=2, padding=2), 25 * c_in)
+    layer = conv(c_in, c_out, 5, stride=2, padding=2 - border)
+    return _variance_scaled(layer, 25 * c_in)
 
 
-def _up(c_in: int, c_out: int, *, precise: bool) -> nn.Module:
+def _up(c_in: int, c_out: int, border: int, *, precise: bool) -> nn.Module:
     conv = _ConvTranspose2d if precise else nn.ConvTranspose2d
+    # The padding of a transposed convolution takes outputs away: two for each input more.
+    layer = conv(c_in, c_out, 5, stride=2, padding=2 + 2 * border, output_padding=1)
     # Each output position of a stride-2 transposed convolution sees a quarter of the 25 taps.
-    layer = conv(c_in, c_out, 5, stride=2, padding=2, output_padding=1)
     return _variance_scaled(layer, 25 * c_in / 4)
 
 
@@ -122,9 +147,7 @@ def _asks_for_centred(stage: nn.Module) -> bool:
     return any(getattr(layer, "centred", False) for layer in stage.modules())
 
 
-def analysis(
-    widths: Sequence[int], latent_channels: int, norm: str, nodes: int, *, folded: bool = False
-) -> Transform:
+def analysis(config: ModelConfig) -> Transform:
     """Build the analysis transform g_a: four 5x5 convolutions of stride 2 with norms between.
 
     ::
@@ -135,59 +158,43 @@ def analysis(
     convolution keep float32 under autocast: the first sees the picture, the last makes the numbers
     that are rounded. Neither is ever centred, see :class:`gdncodec.norms.centred.CentredConv2d`.
 
-    Args:
-        widths: channels after the first, second and third convolution.
-        latent_channels: channels M of the latent.
-        norm: the normalisation layer, as :func:`gdncodec.norms.make_norm` takes it.
-        nodes: number of qualities at which it is learned how the transform follows the quality.
-        folded: frozen affine norms are part of the convolutions, see
-            :func:`gdncodec.nn.inference.fold`.
-
     Raises:
         ValueError: the norm or one of its options is unknown.
     """
-    n1, n2, n3 = widths
-    stages = [_stage(norm, n, inverse=False, folded=folded) for n in widths]
-    centred = _asks_for_centred(stages[0])
+    n1, n2, n3 = config.widths
+    stages = [_stage(config.norm, n, inverse=False, folded=config.folded) for n in config.widths]
+    centred, (border, _) = _asks_for_centred(stages[0]), _BORDERS[config.padding]
     layers = (
-        _down(3, n1, precise=True),
+        _down(3, n1, border, precise=True),
         stages[0],
-        _down(n1, n2, precise=False, centred=centred),
+        _down(n1, n2, border, precise=False, centred=centred),
         stages[1],
-        _down(n2, n3, precise=False, centred=centred),
+        _down(n2, n3, border, precise=False, centred=centred),
         stages[2],
-        _down(n3, latent_channels, precise=True),
+        _down(n3, config.latent_channels, border, precise=True),
     )
-    return Transform(layers, nodes)
+    return Transform(layers, config.gain_nodes, border)
 
 
-def synthesis(
-    widths: Sequence[int], latent_channels: int, norm: str, nodes: int, *, folded: bool = False
-) -> Transform:
+def synthesis(config: ModelConfig) -> Transform:
     """Build the synthesis transform g_s, the mirror image of :func:`analysis`.
 
     ::
 
         x_hat (N, 3, H, W) <- convT <- norm <- convT <- norm <- convT <- norm <- convT <- y_hat
 
-    Args:
-        widths: channels in the order of the analysis; the last is next to the latent.
-        latent_channels: channels M of the latent.
-        norm: the normalisation layer, used in its inverse form.
-        nodes: as in :func:`analysis`.
-        folded: as in :func:`analysis`.
-
     Raises:
         ValueError: the norm or one of its options is unknown, or is none for the synthesis.
     """
-    n1, n2, n3 = widths
+    n1, n2, n3 = config.synthesis_widths
+    norm, (_, border) = config.synthesis_norm, _BORDERS[config.padding]
     layers = (
-        _up(latent_channels, n3, precise=True),
-        _stage(norm, n3, inverse=True, folded=folded),
-        _up(n3, n2, precise=False),
-        _stage(norm, n2, inverse=True, folded=folded),
-        _up(n2, n1, precise=False),
-        _stage(norm, n1, inverse=True, folded=folded),
-        _up(n1, 3, precise=True),
+        _up(config.latent_channels, n3, border, precise=True),
+        _stage(norm, n3, inverse=True, folded=config.folded),
+        _up(n3, n2, border, precise=False),
+        _stage(norm, n2, inverse=True, folded=config.folded),
+        _up(n2, n1, border, precise=False),
+        _stage(norm, n1, inverse=True, folded=config.folded),
+        _up(n1, 3, border, precise=True),
     )
-    return Transform(layers, nodes)
+    return Transform(layers, config.gain_nodes, border)

@@ -187,18 +187,15 @@ def _config(state: dict[str, Tensor], metric: Metric, trade_off: float) -> Model
         gain_nodes=2,
         folded=True,
         pixel_offset=0.0,
+        padding="zeros",
         metric=metric,
     )
 
 
 def _transforms(config: ModelConfig) -> dict[str, Transform]:
     """Return both transforms by CompressAI's names, without memory for what is learned."""
-    m, k = config.latent_channels, config.gain_nodes
     with torch.device("meta"):
-        return {
-            "g_a": analysis(config.widths, m, config.norm, k),
-            "g_s": synthesis(config.synthesis_widths, m, config.synthesis_norm, k),
-        }
+        return {"g_a": analysis(config), "g_s": synthesis(config)}
 
 
 def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

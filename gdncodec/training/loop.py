@@ -1,7 +1,6 @@
 """The training loop."""
 
 import dataclasses
-import math
 import os
 import random
 import shutil
@@ -148,7 +147,7 @@ def _step(
     with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
         output = learner(x, quality, stage.quantization, noise)
     bpp, mse, distortion = rate_distortion(output, x, config.metric)
-    loss = state.criterion(bpp, distortion, _lambdas(config, quality))
+    loss = state.criterion(bpp, distortion, config.lambda_at(quality))
     state.optimizer.zero_grad()
     loss.backward()
     bad = state.update(before)
@@ -207,11 +206,6 @@ def _stratified_qualities(batch: int, config: ModelConfig) -> Tensor:
     if config.fixed_quality is not None:
         return torch.full((batch,), config.fixed_quality)
     return (torch.randperm(batch) + torch.rand(batch)) * (104 / batch) - 2
-
-
-def _lambdas(config: ModelConfig, quality: Tensor) -> Tensor:
-    low, high = (math.log(v) for v in config.lambdas)
-    return (low + (high - low) * quality / 100).exp()
 
 
 @torch.no_grad()
