@@ -240,7 +240,7 @@ def main() -> None:
     found_files = find_pictures([options.data])[: options.pictures]
     pictures, files = load_pictures(found_files, options.crop, print)
 
-    same = ModelConfig("gdn", "gdn", (N, N, N), (N, N, N), M)
+    same = ModelConfig("gdn", "gdn", (N, N, N), (N, N, N), M, padding="zeros")
     simpler = dataclasses.replace(same, norm="gdn1", synthesis_norm="gdn1")
     rows = {
         "CompressAI, float32": (same, "float32"),

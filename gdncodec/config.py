@@ -10,8 +10,6 @@ from gdncodec.errors import ModelError
 if TYPE_CHECKING:
     from torch import Tensor
 
-Quality = TypeVar("Quality", float, "Tensor")
-
 __all__ = [
     "DOWNSAMPLING",
     "MID_GREY",
@@ -19,19 +17,20 @@ __all__ = [
     "Metric",
     "ModelConfig",
     "Padding",
-    "Quality",
-    "position",
+    "rate_position",
 ]
 
 Metric = Literal["mse", "ms-ssim"]
 
 Padding = Literal["replicate", "zeros"]
 
+_Quality = TypeVar("_Quality", float, "Tensor")
+
 DOWNSAMPLING = 16
 """Pixels along one side of a latent position: four stages of stride 2."""
 
 MID_GREY = 0.5
-"""Usual offset of the pixels: numbers around zero are easier to learn from."""
+"""Usual offset of the pixels: mid-grey is then zero."""
 
 QUALITY_LAMBDAS: dict[Metric, tuple[float, float]] = {
     "mse": (0.0013, 0.22),
@@ -43,23 +42,30 @@ Those of MS-SSIM lie beside the others as in CompressAI's two sets of lambdas.
 """
 
 _BEND = 0.3
-"""How much closer to each other in log lambda whole qualities are at 0 than at 100.
+"""A step of 1 in quality is in log lambda 1 - _BEND times the mean one at 0, 1 + _BEND at 100.
 
 A step of lambda changes the size of a file more at low rates than at high ones. Bent like this, a
 step of 1 in quality changes it by much the same share everywhere.
 """
 
 
-def position(quality: Quality) -> Quality:
-    """Return where in the range of log lambda a quality from 0 to 100 lies, from 0 to 1."""
-    part = quality / 100
-    return part * (1 - _BEND + _BEND * part)
+def rate_position(quality: _Quality) -> _Quality:
+    """Return where in the range of log lambda a quality lies.
+
+    That is ``t * (1 - b + b * t)`` with t = quality / 100 and b = 0.3: 0 at quality 0, 1 at quality
+    100, rising from quality -10 to 110.
+
+    Args:
+        quality: a number, or an array or tensor of any shape.
+    """
+    t = quality / 100
+    return t * (1 - _BEND + _BEND * t)
 
 
-def _quality_at(position: float) -> float:
-    """Undo :func:`position`."""
+def _quality_at(place: float) -> float:
+    """Undo :func:`rate_position`."""
     straight = 1 - _BEND
-    return 100 * (math.sqrt(straight**2 + 4 * _BEND * position) - straight) / (2 * _BEND)
+    return 100 * (math.sqrt(straight**2 + 4 * _BEND * place) - straight) / (2 * _BEND)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +81,8 @@ class ModelConfig:
         latent_channels: channels M of the latent, 1 to 1024.
         lambdas: trade-off at quality 0 and at quality 100, for the loss ``bpp + lambda *
             distortion``; two equal numbers make a codec of one rate.
-        gain_nodes: number of qualities, evenly spaced in log lambda, at which gains are learned.
+        gain_nodes: number of qualities, evenly spaced in log lambda, at which is learned what
+            follows the quality.
         folded: norms that are constants at inference are part of the convolutions, as an exported
             model has them; see :func:`gdncodec.nn.inference.fold`.
         pixel_offset: taken from the pixels, 0 to 1, before the analysis, and added after the
@@ -136,10 +143,10 @@ class ModelConfig:
         part = math.log(low / first) / math.log(last / first)
         return round(_quality_at(min(max(part, 0.0), 1.0)), 2)
 
-    def lambda_at(self, quality: Quality) -> Quality:
-        """Return lambda at a quality."""
+    def lambda_at(self, quality: _Quality) -> _Quality:
+        """Return lambda at a quality, or at a tensor of them: see :func:`rate_position`."""
         low, high = self.lambdas
-        return low * (high / low) ** position(quality)
+        return low * (high / low) ** rate_position(quality)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -156,6 +163,9 @@ class ModelConfig:
             pairs: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
             }
+            if "padding" not in pairs:
+                msg = "made by an older version of gdncodec"
+                raise ValueError(msg)
             return cls(**pairs)
         except (ValueError, TypeError, AttributeError) as error:
             msg = f"the model file holds no usable configuration: {error}"

@@ -10,7 +10,8 @@ name                  shape           meaning
 ``analysis.*``        as in the nets  weights of g_a, float16 or float32, and how they follow the
                                       quality, see :class:`gdncodec.nn.transforms.Transform`
 ``synthesis.*``       as in the nets  weights of g_s, float16 or float32
-``log_gain``          (K, M)          logarithm of the gains at K qualities from 0 to 100
+``log_gain``          (K, M)          logarithm of the gains at K qualities, evenly spaced in
+                                      :func:`gdncodec.config.rate_position`
 ``log_inverse_gain``  (K, M)          the same for the inverse gains
 ``latent_centre``     (M,)            values of the latent whose symbol is 0; absent: zeros
 ``tables.*``                          the bank, see :class:`gdncodec.coder.Tables`
@@ -18,9 +19,10 @@ name                  shape           meaning
 ====================  ==============  ========================================================
 
 The fingerprint is the first 8 bytes of a SHA-256 over what decoding needs: the name of the
-synthesis norm (and ``pixel_offset=`` with the number, if that is not 0.5), then, by sorted name,
-every tensor but ``analysis.*`` and ``log_gain`` as "name, dtype, shape" in ASCII and its
-little-endian bytes. A better encoder for the same decoder keeps its files readable.
+synthesis norm (and ``padding=zeros`` or ``pixel_offset=`` with the number, unless it is
+``replicate`` or 0.5), then, by sorted name, every tensor but ``analysis.*`` and ``log_gain`` as
+"name, dtype, shape" in ASCII and its little-endian bytes. A better encoder for the same decoder
+keeps its files readable.
 """
 
 import hashlib
@@ -36,7 +38,7 @@ from safetensors.numpy import load_file, save
 
 from gdncodec.catalog import ModelEntry
 from gdncodec.coder import Tables
-from gdncodec.config import MID_GREY, ModelConfig, position
+from gdncodec.config import MID_GREY, ModelConfig, rate_position
 from gdncodec.contexts import (
     SILENT,
     Contexts,
@@ -147,7 +149,7 @@ class Model:
     ) -> "tuple[NDArray[np.float64], NDArray[np.float64], float]":
         """Return the logarithms at the nodes below and above a quality, and the way between."""
         logs = self.tensors[name].astype(np.float64)
-        way = position(quality) * (len(logs) - 1)
+        way = rate_position(quality) * (len(logs) - 1)
         left = min(int(way), len(logs) - 2)
         return logs[left], logs[left + 1], way - left
 

@@ -52,10 +52,31 @@ def test_every_quality_is_fitted_to_latents_of_one_near_it():
         return made
 
     _, contexts, _ = fit_contexts(latents_at, np.ones((101, 12), np.float32))
-    assert set(asked) == set(range(0, 101, 10))
+    assert set(asked) == set(range(0, 101, 5))
     for row in range(101):
-        below = row < 45  # the nearest tenth quality is below 50
+        below = row < 48  # the nearest fifth quality is below 50
         assert list(contexts.silent(row)[:2]) == [not below, below]
+
+
+def test_sets_follow_the_quality_at_which_channels_wake():
+    """Channel 1 has one symbol in 1728 below quality 12, and is busy above it."""
+
+    def latents_at(quality):
+        made = latents(3, seed=0)
+        for y in made:
+            y[1] *= 0.001 if quality < 12 else 4
+        peak = np.unravel_index(made[0][0].argmax(), (24, 24))
+        made[0][1][peak] = 1.0
+        return made
+
+    _, contexts, _ = fit_contexts(latents_at, np.ones((101, 12), np.float32))
+    assert len(contexts.group_of_channel) == 6
+    rare, busy = (contexts.group_of_channel[s][1] for s in (0, -1))
+    assert rare > busy
+    assert rare < contexts.group_of_channel.max()  # with contexts of its own even so
+    assert contexts.weights[0, :, 1].any()
+    assert (np.diff(contexts.set_of_row) >= 0).all()
+    assert contexts.set_of_row[10] < contexts.set_of_row[20]
 
 
 def test_the_report_is_what_coding_takes(fitted):

@@ -82,8 +82,8 @@ def test_a_channel_that_is_idle_at_one_quality_wakes_evenly_until_the_next():
     network = CodecModel(CONFIG)
     with torch.no_grad():
         network.log_gain[0] = -9.0
-    step = 100 / (CONFIG.gain_nodes - 1)
-    quarter, half, whole = gains_at(network, step / 4, step / 2, step)[0]
+    # The qualities at a twentieth, a tenth and a fifth of the range of log lambda.
+    quarter, half, whole = gains_at(network, 6.93664, 13.50416, 25.73340)[0]
     torch.testing.assert_close(half, whole / 2, rtol=1e-3, atol=0)
     torch.testing.assert_close(quarter, whole / 4, rtol=1e-3, atol=0)
 

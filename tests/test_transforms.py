@@ -40,11 +40,11 @@ def both(norm, **fields):
     return analysis(config), synthesis(config)
 
 
-def trained(norm):
+def trained(norm, **fields):
     """Build both transforms with parameters and statistics that are not the initial ones."""
     torch.manual_seed(2)
     where = place(torch.tensor([20.0, 70.0]), NODES)
-    nets = both(norm)
+    nets = both(norm, **fields)
     with torch.no_grad():
         for net in nets:
             for parameter in net.parameters():
@@ -181,9 +181,10 @@ def test_a_transform_prepared_for_inference_computes_the_same(norm, direction):
 
 
 @NAMES
+@pytest.mark.parametrize("padding", ["replicate", "zeros"])
 @pytest.mark.parametrize("direction", [0, 1])
-def test_a_transform_at_one_quality_computes_what_it_does_in_a_batch(norm, direction):
-    net = trained(norm)[direction]
+def test_a_transform_at_one_quality_computes_what_it_does_in_a_batch(norm, padding, direction):
+    net = trained(norm, padding=padding)[direction]
     assert isinstance(net, Transform)
     shape = (1, LATENT, 3, 2) if direction else (1, 3, 48, 32)
     x = torch.randn(shape, dtype=torch.float64)
@@ -241,7 +242,7 @@ def test_the_configuration_remembers_options_and_folding():
     config = ModelConfig("frn:learnable_eps=true", "mabn", folded=True)
     assert ModelConfig.from_json(config.to_json()) == config
     assert norm_info(config.norm).tile is TileClass.WHOLE_IMAGE
-    assert ModelConfig.from_json("{}").folded is False
+    assert ModelConfig.from_json('{"padding": "zeros"}').folded is False
 
 
 class Halve(nn.Module):

@@ -143,6 +143,13 @@ def test_a_value_out_of_range_is_named(field):
         ModelConfig(**field)
 
 
+def test_a_file_that_does_not_say_how_it_pads_is_from_before_and_refused():
+    fields = ModelConfig().to_json().replace('"padding": "replicate", ', "")
+    assert "padding" not in fields
+    with pytest.raises(ModelError, match="older version of gdncodec"):
+        ModelConfig.from_json(fields)
+
+
 @pytest.mark.parametrize(
     ("lambdas", "quality"), [((0.0013, 0.22), None), ((0.0013, 0.0013), 0.0), ((0.22, 0.22), 100.0)]
 )

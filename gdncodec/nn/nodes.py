@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gdncodec.config import position
+from gdncodec.config import rate_position
 
 __all__ = ["Place", "place"]
 
@@ -26,6 +26,6 @@ class Place(NamedTuple):
 
 def place(quality: Tensor, nodes: int) -> Place:
     """Return where qualities (N,) lie; those outside of 0 to 100 continue the outer segments."""
-    way = position(quality.clamp(-10, 110)) * (nodes - 1)
+    way = rate_position(quality.clamp(-10, 110)) * (nodes - 1)
     left = way.floor().clamp(0, nodes - 2)
     return Place(left.long(), (way - left)[:, None])

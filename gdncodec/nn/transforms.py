@@ -34,9 +34,10 @@ class _ConvTranspose2d(nn.ConvTranspose2d):
 
 
 def _replicate(x: Tensor, width: int) -> Tensor:
-    """Let a batch (N, C, H, W) go on beyond its border as its outermost values.
+    """Let a batch (N, C, H, W) go on as its outermost values: (N, C, H + 2 width, W + 2 width).
 
-    Not torch.nn.ReplicationPad2d: compiled, that has no gradient for inputs in channels-last order.
+    Not torch.nn.ReplicationPad2d: compiled, that has no gradient for inputs in channels-last order,
+    and on CUDA its gradient depends on the order of threads.
     """
     for axis in (2, 3) if width else ():
         first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
@@ -44,17 +45,29 @@ def _replicate(x: Tensor, width: int) -> Tensor:
     return x
 
 
+class _Replicate(nn.Module):
+    """:func:`_replicate` as a layer."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _replicate(x, self._width)
+
+
 class Transform(nn.Sequential):
     """Convolutions with norms between them, all but the last of which follow the quality.
 
     What convolution number i gives becomes ``(1 + scale_i) * output + shift_i``, for each channel:
     the conditional convolution of Choi et al., arXiv 1909.04802. ``scale_i`` and ``shift_i`` (K, C)
-    are learned at K qualities, linear between them, and begin at 0.
+    are learned at K qualities, linear in log lambda between them, and begin at 0.
 
     Args:
         layers: convolution, norm, convolution, and so on, a convolution at the end.
         nodes: K, at least 2.
-        border: how far the input of every convolution is made to go on beyond its border.
+        border: how far the input of every convolution is made to go on beyond its border, at least
+            0; what the convolutions pad with zeros themselves comes on top.
     """
 
     def __init__(self, layers: Iterable[nn.Module], nodes: int, border: int) -> None:
@@ -84,7 +97,7 @@ class Transform(nn.Sequential):
     def at(self, quality: float) -> nn.Sequential:
         """Return what the transform is at one quality: plain layers, the last one not a copy."""
         layers: list[nn.Module] = []
-        border = [nn.ReplicationPad2d(self._border)] if self._border else []
+        border = [_Replicate(self._border)] if self._border else []
         *followed, last = self
         for i, layer in enumerate(followed):
             new: dict[int, nn.Parameter] = {}
@@ -114,9 +127,9 @@ def _variance_scaled(layer: nn.Module, fan_in: float) -> nn.Module:
 
 
 _BORDERS: dict[Padding, tuple[int, int]] = {"replicate": (2, 1), "zeros": (0, 0)}
-"""How far the inputs of convolutions, and of transposed ones, go on beyond their borders.
+"""How far the inputs of convolutions, and of transposed ones, are replicated beyond the border.
 
-So far do outputs that are kept depend on them. What the convolutions pad makes up the rest.
+The outputs that are kept depend on 2 inputs there, those of transposed convolutions on 1.
 """
 
 
@@ -158,6 +171,9 @@ def analysis(config: ModelConfig) -> Transform:
     convolution keep float32 under autocast: the first sees the picture, the last makes the numbers
     that are rounded. Neither is ever centred, see :class:`gdncodec.norms.centred.CentredConv2d`.
 
+    Args:
+        config: of which norm, widths, latent channels, nodes, folding and padding count.
+
     Raises:
         ValueError: the norm or one of its options is unknown.
     """
@@ -182,6 +198,9 @@ def synthesis(config: ModelConfig) -> Transform:
     ::
 
         x_hat (N, 3, H, W) <- convT <- norm <- convT <- norm <- convT <- norm <- convT <- y_hat
+
+    Args:
+        config: as in :func:`analysis`, with the norm and the widths of the synthesis.
 
     Raises:
         ValueError: the norm or one of its options is unknown, or is none for the synthesis.

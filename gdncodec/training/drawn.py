@@ -1,7 +1,7 @@
 """Drawn pictures among the photographs: what screens show, and what photographs seldom have.
 
-A network that has seen photographs alone gives flat colours a tint, and the border of a flat
-picture errors that can be seen. A few drawn crops in training teach it otherwise.
+A network that has seen photographs alone gives flat colours a tint. A few drawn crops in training
+teach it otherwise.
 """
 
 import random

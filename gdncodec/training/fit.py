@@ -33,8 +33,8 @@ _TAIL = 1e-5  # share of the symbols that a table leaves to the escape
 _GROUPS = 8
 _QUIET = 1e-4  # channels of a smaller mean magnitude neither have nor give contexts
 _UNIT = 1024  # integer weights are so many times the real ones
-_LATENT_STEP = 10  # whole qualities from one asked of the transform to the next
-_SET_ROWS = (0, 8, 15, 25, 40, 60)  # whole qualities at which groups and weights are fitted
+_LATENT_STEP = 5  # whole qualities from one asked of the transform to the next
+_SET_ROWS = (0, 10, 15, 20, 30, 50)  # whole qualities at which groups and weights are fitted
 _SILENT = 2e-5  # channels with a smaller share of symbols that are not zero are not coded
 _SET_STEP = 2  # the set is chosen at every second whole quality
 _BANK_STEP = 10  # the bank is fitted to every tenth whole quality
@@ -53,7 +53,7 @@ def fit_contexts(
 
     Args:
         latents_at: gives the latents (M, rows, columns) of training pictures at a quality; it is
-            asked for every tenth quality, up to three times, and those stand for the others too.
+            asked for every fifth quality, up to three times, and those stand for the others too.
         gains: (101, M), gains at the whole qualities.
 
     Returns:
