@@ -59,9 +59,9 @@ def compress(
         ModelError: there is no such model, or its file is damaged.
         ValueError: an argument is out of range, or the array is not uint8 (H, W, 3).
     """
-    from gdncodec import codec
+    from gdncodec import installed
 
-    return codec.compress(image, quality=quality, model=model, device=device)
+    return installed.compress(image, quality=quality, model=model, device=device)
 
 
 def decompress(data: bytes, *, device: str | None = None) -> "NDArray[np.uint8]":
@@ -79,9 +79,9 @@ def decompress(data: bytes, *, device: str | None = None) -> "NDArray[np.uint8]"
         FormatError: the data are damaged, truncated, or not a ``.gdn`` file.
         ModelError: the model that made the file is not installed.
     """
-    from gdncodec import codec
+    from gdncodec import installed
 
-    return codec.decompress(data, device=device)
+    return installed.decompress(data, device=device)
 
 
 def open(source: "str | os.PathLike[str]") -> "Image.Image":
@@ -101,6 +101,6 @@ def open(source: "str | os.PathLike[str]") -> "Image.Image":
     """
     from pathlib import Path
 
-    from gdncodec import codec
+    from gdncodec import installed
 
-    return codec.open_gdn(Path(source))
+    return installed.open_gdn(Path(source))

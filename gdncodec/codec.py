@@ -6,9 +6,8 @@
     decompress: bytes -> container -> coder -> * inverse gain -> synthesis -> crop -> picture
 """
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache, partial
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from gdncodec.alpha import pack_alpha, unpack_alpha
-from gdncodec.catalog import ModelEntry, find_model, find_model_for
+from gdncodec.catalog import ModelEntry, find_model
 from gdncodec.coder import MAX_SYMBOL
 from gdncodec.container import (
     ChunkType,
@@ -28,12 +27,11 @@ from gdncodec.container import (
     pack,
     split_slices,
     unpack,
-    unpack_header,
 )
 from gdncodec.engines.torch import TorchEngine
 from gdncodec.errors import FormatError, ImageError, ModelError
-from gdncodec.fidelity import eight_bits, fidelity
-from gdncodec.image import Picture, as_image, from_pil, info_of, pillow_mode
+from gdncodec.fidelity import fidelity
+from gdncodec.image import Picture, as_image, info_of, pillow_mode
 from gdncodec.norms import norm_info
 from gdncodec.rate import Target, search
 from gdncodec.refine import ROUNDS, Edges, refine
@@ -44,17 +42,7 @@ from gdncodec.weights import load_model
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "DEFAULT_QUALITY",
-    "MAX_PIXELS",
-    "Codec",
-    "codec_for",
-    "compress",
-    "compress_picture",
-    "decompress",
-    "decompress_image",
-    "open_gdn",
-]
+__all__ = ["DEFAULT_EFFORT", "DEFAULT_QUALITY", "MAX_PIXELS", "Codec"]
 
 DEFAULT_QUALITY = 50.0
 
@@ -441,74 +429,3 @@ def _luma(pixels: "NDArray[Any]") -> "NDArray[Any]":
     weighted = pixels.astype(np.uint32) * np.array(_LUMA, np.uint32)
     total: NDArray[Any] = (weighted.sum(-1, dtype=np.uint32, keepdims=True) + 0x8000) >> 16
     return total.astype(pixels.dtype)
-
-
-@lru_cache(maxsize=4)
-def _cached_codec(path: Path, changed: int, device: str | None) -> Codec:
-    return Codec(ModelEntry(path), device)
-
-
-def codec_for(entry: ModelEntry, device: str | None = None) -> Codec:
-    """Return a codec, the same one for the same unchanged model file and device."""
-    try:
-        changed = entry.path.stat().st_mtime_ns
-    except OSError as error:
-        msg = f"{entry.path}: cannot be read ({error.strerror})"
-        raise ModelError(msg) from error
-    return _cached_codec(entry.path, changed, device)
-
-
-def compress(
-    image: "Image.Image | NDArray[Any]",
-    *,
-    quality: float | None = None,
-    model: str | Path | None = None,
-    device: str | None = None,
-) -> bytes:
-    """See :func:`gdncodec.compress`."""
-    picture = from_pil(image) if isinstance(image, Image.Image) else Picture(_checked_array(image))
-    for notice in picture.notices:
-        warnings.warn(notice, stacklevel=3)
-    return compress_picture(picture, quality=quality, model=model, device=device)
-
-
-def compress_picture(
-    picture: Picture,
-    *,
-    quality: float | None = None,
-    model: str | Path | None = None,
-    device: str | None = None,
-) -> bytes:
-    """Compress a picture; the arguments are those of :func:`gdncodec.compress`."""
-    return codec_for(find_model(model), device).compress(picture, quality)
-
-
-def decompress(data: bytes, *, device: str | None = None) -> "NDArray[np.uint8]":
-    """See :func:`gdncodec.decompress`."""
-    data = bytes(data)
-    pixels = eight_bits(_codec_of(data, device).decompress(data).pixels)
-    return pixels if pixels.flags.writeable else pixels.copy()
-
-
-def open_gdn(path: Path) -> Image.Image:
-    """See :func:`gdncodec.open`."""
-    return decompress_image(path.read_bytes())
-
-
-def decompress_image(
-    data: bytes, *, device: str | None = None, max_pixels: int = MAX_PIXELS
-) -> Image.Image:
-    """Decode a file with the installed model that it names; see :meth:`Codec.decompress_image`."""
-    return _codec_of(data, device).decompress_image(data, max_pixels=max_pixels)
-
-
-def _codec_of(data: bytes, device: str | None) -> Codec:
-    return codec_for(find_model_for(unpack_header(data).fingerprint), device)
-
-
-def _checked_array(array: "NDArray[Any]") -> "NDArray[np.uint8]":
-    array = np.asarray(array)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        msg = f"expected a uint8 array (H, W, 3), got {array.dtype} {array.shape}"
-        raise ValueError(msg)
-    return array

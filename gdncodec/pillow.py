@@ -73,7 +73,7 @@ class GdnImageFile(ImageFile.ImageFile):
         return self.fp.read()
 
     def _decode(self) -> None:
-        from gdncodec.codec import decompress_image
+        from gdncodec.installed import decompress_image
 
         try:
             # The size passed Pillow's own limits.
@@ -92,7 +92,7 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    from gdncodec.codec import compress_picture
+    from gdncodec.installed import compress_picture
 
     options: dict[str, Any] = image.encoderinfo
     try:

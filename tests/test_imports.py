@@ -31,13 +31,14 @@ ALLOWED = {
     "refine.py": {"numpy"},
     "alpha.py": {"PIL", "numpy"},
     "codec.py": {"numpy", "PIL"},
+    "installed.py": {"numpy", "PIL"},
 }
 
 ORDER = [
     "_version", "errors", "extras", "files", "container", "config", "catalog", "modes", "image",
     "alpha", "coder", "contexts", "weights", "norms", "nn", "engines", "tiling", "tiled", "refine",
-    "rate", "fidelity", "codec", "pillow", "view", "batch", "training", "evaluation", "cli",
-    "__main__",
+    "rate", "fidelity", "codec", "installed", "pillow", "view", "batch", "training", "evaluation",
+    "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def test_the_mode_is_known_before_the_pixels(small, mode):
 
 
 def test_opening_reads_the_header_only(file, monkeypatch):
-    monkeypatch.setattr("gdncodec.codec.decompress_image", None)
+    monkeypatch.setattr("gdncodec.installed.decompress_image", None)
     with Image.open(io.BytesIO(file)) as image:
         assert image.size == (80, 60)
         with pytest.raises(TypeError):

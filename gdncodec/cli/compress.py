@@ -69,7 +69,7 @@ def compress(
 
 def _codec(model: str | None, device: str | None) -> Any:
     from gdncodec.catalog import find_model
-    from gdncodec.codec import codec_for
+    from gdncodec.installed import codec_for
 
     return codec_for(find_model(model), device)
 

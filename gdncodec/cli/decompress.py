@@ -104,7 +104,7 @@ def _decoded(
     data = read_gdn(source)
     fingerprint = unpack_header(data).fingerprint
     entry = find_model(model) if model else find_model_for(fingerprint)
-    from gdncodec.codec import codec_for  # slow, and a wrong file needs none
+    from gdncodec.installed import codec_for  # slow, and a wrong file needs none
 
     work.set_threads()
     codec = codec_for(entry, work.device)
