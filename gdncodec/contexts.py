@@ -17,7 +17,7 @@ The sum picks one of 16 levels, and quality, channel, phase and level pick the t
 weights come in a few sets, because at low qualities other channels are busy than at high ones. A
 channel that is silent at a quality is not coded: all of its symbols are zero.
 
-All of it is in integers: the sums stay below 2**53, so a matrix product in float64 gives them
+All of it is in integers: the sums stay below 2**24, so a matrix product in float32 gives them
 exactly, in any order and on any machine.
 """
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEVELS",
+    "MAX_WEIGHTS",
     "PHASES",
     "QUALITY_ROWS",
     "SILENT",
@@ -68,6 +69,10 @@ SILENT = 255
 """Stands in place of a table where a channel is not coded."""
 
 _CLIP = 63  # larger magnitudes count as this
+
+MAX_WEIGHTS = ((1 << 24) - 1) // _CLIP
+"""Weights of one context, those of each neighbour included, add up to no more."""
+
 _THRESHOLDS = np.array(
     [8, 14, 26, 47, 84, 151, 272, 490, 882, 1587, 2856, 5141, 9255, 16658, 29985], np.int64
 )
@@ -82,9 +87,9 @@ class _Step(NamedTuple):
     channels: "NDArray[np.intp]"
     earlier: "NDArray[np.intp]"
     """Channels that were coded before and count."""
-    weights: "NDArray[np.float64]"
+    weights: "NDArray[np.float32]"
     """Of the earlier channels (channels, earlier)."""
-    near: "NDArray[np.float64] | None"
+    near: "NDArray[np.float32] | None"
     """Of the neighbours (channels, 1), but not in phase 0."""
     phase: int
     positions: "NDArray[np.intp]"
@@ -100,7 +105,7 @@ class Contexts:
         weights: (S, 3, M, M) integers >= 0; ``weights[set, phase, c, j]`` weighs channel j for
             channel c and is zero unless j is in an earlier group than c.
         neighbour_weights: (S, 3, M) integers >= 0, of the neighbours in each phase; zero in phase
-            0, which has none.
+            0, which has none. With the weights of one context they add up to MAX_WEIGHTS at most.
         table_of: (101, M, 3, 16) uint8, the table at each whole quality, by channel, phase, level;
             SILENT in all of a channel's places, or in none.
 
@@ -127,12 +132,18 @@ class Contexts:
             and not self.neighbour_weights[:, 0].any()
             and self.table_of.shape == (QUALITY_ROWS, m, PHASES, LEVELS)
             and min(self.weights.min(), self.neighbour_weights.min()) >= 0
+            and self._largest_sum() <= MAX_WEIGHTS
             and not self.weights.max(axis=1)[groups[:, :, None] <= groups[:, None, :]].any()
             and (silent.any(axis=(2, 3)) == silent.all(axis=(2, 3))).all()
         )
         if not usable:
             msg = "the model's contexts are inconsistent"
             raise ModelError(msg)
+
+    def _largest_sum(self) -> int:
+        """Return the most that the weights of one context add up to."""
+        near = len(_NEAREST) * self.neighbour_weights.astype(np.int64)
+        return int((self.weights.sum(axis=-1, dtype=np.int64) + near).max())
 
     def silent(self, quality_row: int) -> "NDArray[np.bool_]":
         """Return which channels (M,) are not coded at a whole quality."""
@@ -145,7 +156,7 @@ class Contexts:
             yield step._replace(positions=positions[step.phase])
 
     def levels(
-        self, step: _Step, magnitudes: "NDArray[np.float64]", shape: tuple[int, int]
+        self, step: _Step, magnitudes: "NDArray[np.float32]", shape: tuple[int, int]
     ) -> "NDArray[np.uint8]":
         """Return the levels (channels, positions) of a step.
 
@@ -179,8 +190,8 @@ class Contexts:
                 for phase in range(PHASES):
                     rows = self.weights[chosen, phase, channels]
                     earlier = np.flatnonzero(rows.any(axis=0) & coded)
-                    near = self.neighbour_weights[chosen, phase, channels, None].astype(np.float64)
-                    weights = rows[:, earlier].astype(np.float64)
+                    near = self.neighbour_weights[chosen, phase, channels, None].astype(np.float32)
+                    weights = rows[:, earlier].astype(np.float32)
                     none = np.empty(0, np.intp)
                     steps.append(
                         _Step(channels, earlier, weights, near if phase else None, phase, none)
@@ -229,7 +240,7 @@ def decode_slice(
         raise FormatError(msg)
     coder = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
     symbols = np.zeros((contexts.table_of.shape[1], shape[0] * shape[1]), np.int32)
-    magnitudes = np.zeros(symbols.shape)
+    magnitudes = np.zeros(symbols.shape, np.float32)
     try:
         for step in contexts.steps(*shape, quality_row):
             levels = contexts.levels(step, magnitudes, shape)
@@ -290,9 +301,9 @@ def _walk(
         yield values.ravel(), contexts.tables_of(step, levels, quality_row)
 
 
-def clipped_magnitudes(symbols: "NDArray[Any]") -> "NDArray[np.float64]":
+def clipped_magnitudes(symbols: "NDArray[Any]") -> "NDArray[np.float32]":
     """Return the magnitudes as contexts see them."""
-    return np.minimum(np.abs(symbols), _CLIP).astype(np.float64)
+    return np.minimum(np.abs(symbols), _CLIP).astype(np.float32)
 
 
 def phase_positions(rows: int, columns: int, phase: int) -> "NDArray[np.intp]":
@@ -303,8 +314,8 @@ def phase_positions(rows: int, columns: int, phase: int) -> "NDArray[np.intp]":
 
 
 def sum_of_neighbours(
-    magnitudes: "NDArray[np.float64]", shape: tuple[int, int], phase: int
-) -> "NDArray[np.float64]":
+    magnitudes: "NDArray[np.float32]", shape: tuple[int, int], phase: int
+) -> "NDArray[np.float32]":
     """Return, at every position, the sum of the neighbours that count in a phase.
 
     Args:
@@ -317,7 +328,7 @@ def sum_of_neighbours(
     """
     rows, columns = shape
     padded = np.pad(magnitudes.reshape(-1, rows, columns), ((0, 0), (1, 1), (1, 1)))
-    total = np.zeros((len(padded), rows, columns))
+    total = np.zeros((len(padded), rows, columns), np.float32)
     for down, across in _NEIGHBOURS[phase]:
         total += padded[:, 1 + down : 1 + down + rows, 1 + across : 1 + across + columns]
     return total.reshape(magnitudes.shape)

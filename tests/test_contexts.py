@@ -6,6 +6,7 @@ import pytest
 from gdncodec.coder import TOTAL_FREQUENCY, Tables
 from gdncodec.contexts import (
     LEVELS,
+    MAX_WEIGHTS,
     PHASES,
     QUALITY_ROWS,
     SILENT,
@@ -147,6 +148,17 @@ def test_contexts_that_look_ahead_are_refused(contexts):
     weights[0, 0, 1, 4] = 1  # channel 4 comes in a later group than channel 1
     with pytest.raises(ModelError, match="inconsistent"):
         dataclasses.replace(contexts, weights=weights)
+
+
+def test_weights_whose_sums_float32_could_not_hold_are_refused(contexts):
+    weights, neighbours = contexts.weights.astype(np.int64), contexts.neighbour_weights.copy()
+    weights[0, 1, 4], neighbours[0, 1, 4] = 0, 1
+    weights[0, 1, 4, 1] = most = MAX_WEIGHTS - 4
+    assert np.float32((most + 4) * 63) == (most + 4) * 63 < 2**24
+    dataclasses.replace(contexts, weights=weights, neighbour_weights=neighbours)
+    weights[0, 1, 4, 1] += 1
+    with pytest.raises(ModelError, match="inconsistent"):
+        dataclasses.replace(contexts, weights=weights, neighbour_weights=neighbours)
 
 
 def test_a_channel_that_is_silent_in_part_is_refused(contexts):

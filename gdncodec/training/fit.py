@@ -10,6 +10,7 @@ import numpy as np
 from gdncodec.coder import TOTAL_FREQUENCY, Tables, code_lengths
 from gdncodec.contexts import (
     LEVELS,
+    MAX_WEIGHTS,
     PHASES,
     QUALITY_ROWS,
     SILENT,
@@ -180,8 +181,9 @@ def _fit_weights(
         for k in symbols:
             shape = (k.shape[1], k.shape[2])
             positions = phase_positions(*shape, phase)
-            every = clipped_magnitudes(k.reshape(m, -1))
-            near = sum_of_neighbours(every, shape, phase)[:, positions]
+            magnitudes = clipped_magnitudes(k.reshape(m, -1))
+            near = sum_of_neighbours(magnitudes, shape, phase)[:, positions].astype(np.float64)
+            every = magnitudes.astype(np.float64)
             features = np.vstack([every[:, positions], np.ones((1, positions.size))])
             gram += features @ features.T
             with_near += near @ features.T
@@ -195,11 +197,12 @@ def _fit_weights(
             slope = near_target - (x * with_near).sum(axis=1) - z * near_square
             z = np.maximum(z + slope / np.maximum(near_square, 1e-9), 0) * (groups < _GROUPS)
         weights[phase], neighbours[phase] = x[:, :m], z
-    return _as_integers(weights), _as_integers(neighbours)
+    largest = min(MAX_WEIGHTS // (m + 4), np.iinfo(np.int16).max)  # so that no sum is too large
+    return _as_integers(weights, largest), _as_integers(neighbours, largest)
 
 
-def _as_integers(weights: "NDArray[np.float64]") -> "NDArray[np.int16]":
-    return np.minimum(np.rint(weights * _UNIT), np.iinfo(np.int16).max).astype(np.int16)
+def _as_integers(weights: "NDArray[np.float64]", largest: int) -> "NDArray[np.int16]":
+    return np.minimum(np.rint(weights * _UNIT), largest).astype(np.int16)
 
 
 def _histograms(
