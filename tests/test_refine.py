@@ -65,18 +65,19 @@ def test_the_gradient_is_that_of_the_squared_error(engine, decoded, pale):
 
 
 def test_the_curvature_is_the_mean_squared_response(engine, decoded):
+    """Of three channels together: with its few probes that of a single one is noisy."""
     y = decoded
     curvature = engine.curvature(y, 60)
-    channel = int(curvature.argmax())
+    channels = np.argsort(curvature)[-3:]
     found = []
-    for row, column in [(2, 2), (2, 5), (4, 4), (5, 2), (5, 6)]:
+    for channel, row, column in np.ndindex(len(channels), *y.shape[1:]):
         ends = []
         for step in (0.05, -0.05):
             moved = y.copy()
-            moved[channel, row, column] += step
+            moved[channels[channel], row, column] += step
             ends.append(engine.synthesis(moved, 60, 16) / 65535)
         found.append(np.square((ends[0] - ends[1]) / 0.1).sum())
-    assert curvature[channel] == pytest.approx(np.mean(found), rel=0.5)
+    assert curvature[channels].mean() == pytest.approx(np.mean(found), rel=0.25)
 
 
 def test_prices_are_differences_of_the_information(model):
