@@ -79,6 +79,13 @@ def test_sets_follow_the_quality_at_which_channels_wake():
     assert contexts.set_of_row[10] < contexts.set_of_row[20]
 
 
+def test_sets_that_no_quality_takes_are_left_out(monkeypatch):
+    monkeypatch.setattr("gdncodec.training.fit._SET_ROWS", (0, 10, 10, 10, 50))  # the middle one
+    _, contexts, _ = fit_contexts(lambda _: latents(3, seed=0), np.ones((101, 12), np.float32))
+    assert set(contexts.set_of_row) == set(range(len(contexts.weights)))
+    assert len(contexts.weights) < 5
+
+
 def test_the_report_is_what_coding_takes(fitted):
     bank, contexts, report, gains = fitted
     total = symbols = 0

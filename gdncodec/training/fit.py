@@ -86,7 +86,19 @@ def fit_contexts(
         static += best.bits_static
         symbols += sum(y.size for y in latents)
     report = {"bits_static": static / symbols, "bits_contexts": conditional / symbols}
-    return bank, replace(contexts, set_of_row=set_of_row, table_of=table_of), report
+    contexts = replace(contexts, set_of_row=set_of_row, table_of=table_of)
+    return bank, _without_unused_sets(contexts), report
+
+
+def _without_unused_sets(contexts: Contexts) -> Contexts:
+    used, set_of_row = np.unique(contexts.set_of_row, return_inverse=True)
+    return replace(
+        contexts,
+        set_of_row=set_of_row.astype(np.uint8),
+        group_of_channel=contexts.group_of_channel[used],
+        weights=contexts.weights[used],
+        neighbour_weights=contexts.neighbour_weights[used],
+    )
 
 
 def _sparsely(latents_at: "Callable[[float], list[NDArray[np.float32]]]") -> _LatentsOf:
