@@ -151,14 +151,14 @@ def encode_symbols(
     if symbols.size and np.abs(symbols).max() > MAX_SYMBOL:
         msg = f"symbols must be within +-{MAX_SYMBOL}, got {np.abs(symbols).max()}"
         raise ValueError(msg)
-    order = np.argsort(table_of, kind="stable")
-    ordered = symbols[order].astype(np.int32)
-    halfwidth = tables.halfwidths.astype(np.int32)[table_of[order]]
+    order, used, counts = _runs(table_of)
+    ordered = symbols.take(order).astype(np.int32, copy=False)
+    halfwidth = tables.halfwidths.astype(np.int32)[used].repeat(counts)
     excess = np.abs(ordered) - halfwidth
     escaped = excess > 0
     entries = np.where(escaped, 2 * halfwidth + 1, ordered + halfwidth)
     start = 0
-    for table, count in _counts(table_of):
+    for table, count in zip(used.tolist(), counts.tolist(), strict=True):
         coder.encode(entries[start : start + count], tables.models[table])
         start += count
     if escaped.any():
@@ -174,11 +174,11 @@ def decode_symbols(
         FormatError: an escaped symbol is out of range.
         ValueError, AssertionError: the coder finds the data impossible.
     """
-    order = np.argsort(table_of, kind="stable")
-    halfwidth = tables.halfwidths.astype(np.int32)[table_of[order]]
+    order, used, counts = _runs(table_of)
+    halfwidth = tables.halfwidths.astype(np.int32)[used].repeat(counts)
     ordered = np.empty(table_of.size, np.int32)
     start = 0
-    for table, count in _counts(table_of):
+    for table, count in zip(used.tolist(), counts.tolist(), strict=True):
         ordered[start : start + count] = coder.decode(tables.models[table], count)
         start += count
     ordered -= halfwidth
@@ -195,7 +195,7 @@ def decode_symbols(
 def information(symbols: "NDArray[Any]", table_of: "NDArray[Any]", tables: Tables) -> float:
     """Return what the tables say the symbols cost, in bits; the coder needs a little more."""
     total = 0.0
-    for table, _ in _counts(table_of):
+    for table in np.unique(table_of):
         half = int(tables.halfwidths[table])
         values = symbols[table_of == table]
         excess = np.maximum(np.abs(values) - half, 0)
@@ -206,10 +206,13 @@ def information(symbols: "NDArray[Any]", table_of: "NDArray[Any]", tables: Table
     return total
 
 
-def _counts(table_of: "NDArray[Any]") -> list[tuple[int, int]]:
-    """Return (table, number of symbols) for every table in use, in order."""
+def _runs(
+    table_of: "NDArray[Any]",
+) -> "tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]":
+    """Return the order of symbols by table, and the tables in use with how many use each."""
     counts = np.bincount(table_of, minlength=1)
-    return [(int(t), int(counts[t])) for t in np.flatnonzero(counts)]
+    used = np.flatnonzero(counts)
+    return np.argsort(table_of, kind="stable"), used, counts[used]
 
 
 def _encode_escapes(

@@ -21,9 +21,8 @@ All of it is in integers: the sums stay below 2**24, so a matrix product in floa
 exactly, in any order and on any machine.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,6 +32,8 @@ from gdncodec.coder import REACH, Tables, decode_symbols, encode_symbols, inform
 from gdncodec.errors import FormatError, ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 __all__ = [
@@ -42,13 +43,12 @@ __all__ = [
     "QUALITY_ROWS",
     "SILENT",
     "Contexts",
-    "clipped_magnitudes",
+    "Magnitudes",
+    "by_phase",
     "decode_slice",
     "encode_slice",
-    "phase_positions",
     "slice_information",
     "slice_prices",
-    "sum_of_neighbours",
 ]
 
 LEVELS = 16
@@ -61,6 +61,9 @@ _DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 _NEAREST = ((-1, 0), (1, 0), (0, -1), (0, 1))
 _NEIGHBOURS = ((), _DIAGONAL, _NEAREST)
 """Which neighbours were coded before a symbol, in the phases: steps down and across."""
+
+_LATTICES = (((0, 0),), ((1, 1),), ((0, 1), (1, 0)))
+"""First row and column of the positions of a phase, every second one of which belongs to it."""
 
 QUALITY_ROWS = 101
 """Tables are chosen for the whole qualities 0 to 100."""
@@ -92,7 +95,40 @@ class _Step(NamedTuple):
     near: "NDArray[np.float32] | None"
     """Of the neighbours (channels, 1), but not in phase 0."""
     phase: int
-    positions: "NDArray[np.intp]"
+
+
+class Magnitudes:
+    """What the contexts see of the symbols of a slice: their magnitudes, clipped.
+
+    Args:
+        symbols: (M, rows, columns) integers; zeros where they are not known yet.
+    """
+
+    def __init__(self, symbols: "NDArray[Any]") -> None:
+        self._shape = symbols.shape[1:]
+        clipped = _clipped(symbols)
+        self.of_phase = by_phase(clipped)
+        """In each phase (M, positions) float32."""
+        self._framed = np.pad(clipped, ((0, 0), (1, 1), (1, 1)))  # nothing is beyond the border
+
+    def learn(self, channels: "NDArray[np.intp]", phase: int, symbols: "NDArray[Any]") -> None:
+        """Take in the symbols (channels, positions) of a phase, which were zero till now."""
+        found = self.of_phase[phase][channels] = _clipped(symbols)
+        if phase + 1 < PHASES:  # the last one is nobody's neighbour
+            rows, columns = np.divmod(_positions(*self._shape)[phase], self._shape[1])
+            self._framed[channels[:, None], rows + 1, columns + 1] = found
+
+    def near(self, phase: int, channels: "NDArray[np.intp]") -> "NDArray[np.float32]":
+        """Return the sum of the neighbours that count in a phase, (channels, positions)."""
+        framed, (height, width) = self._framed[channels], self._shape
+        sums = np.empty((len(framed), height, width), np.float32)
+        for top, left in _LATTICES[phase]:
+            here = sums[:, top::2, left::2]
+            here[...] = 0
+            for down, across in _NEIGHBOURS[phase]:
+                rows = slice(1 + top + down, 1 + height + down, 2)
+                here += framed[:, rows, 1 + left + across : 1 + width + across : 2]
+        return _take(sums, phase)
 
 
 @dataclass(frozen=True)
@@ -149,37 +185,23 @@ class Contexts:
         """Return which channels (M,) are not coded at a whole quality."""
         return self.table_of[quality_row, :, 0, 0] == SILENT
 
-    def steps(self, rows: int, columns: int, quality_row: int) -> Iterator[_Step]:
-        """Yield the steps of a slice in coding order."""
-        positions = [phase_positions(rows, columns, phase) for phase in range(PHASES)]
-        for step in self._plan(quality_row):
-            yield step._replace(positions=positions[step.phase])
-
-    def levels(
-        self, step: _Step, magnitudes: "NDArray[np.float32]", shape: tuple[int, int]
-    ) -> "NDArray[np.uint8]":
-        """Return the levels (channels, positions) of a step.
-
-        Args:
-            step: what is coded.
-            magnitudes: (M, rows * columns), clipped; those that come later do not matter.
-            shape: rows and columns.
-        """
-        context = step.weights @ magnitudes[np.ix_(step.earlier, step.positions)]
+    def levels(self, step: _Step, magnitudes: Magnitudes) -> "NDArray[np.uint8]":
+        """Return the levels (channels, positions) of a step; what comes later does not matter."""
+        context = step.weights @ magnitudes.of_phase[step.phase][step.earlier]
         if step.near is not None:
-            near = sum_of_neighbours(magnitudes[step.channels], shape, step.phase)
-            context += step.near * near[:, step.positions]
-        return _LEVEL_OF[np.minimum(context, _THRESHOLDS[-1]).astype(np.intp)]
+            context += step.near * magnitudes.near(step.phase, step.channels)
+        return _LEVEL_OF.take(context.astype(np.intp), mode="clip")
 
     def tables_of(
         self, step: _Step, levels: "NDArray[np.uint8]", quality_row: int
     ) -> "NDArray[np.uint8]":
         """Return the table of every symbol of a step, flat."""
         choice = self.table_of[quality_row, step.channels, step.phase]
-        return np.take_along_axis(choice, levels.astype(np.intp), axis=1).ravel()
+        first = LEVELS * np.arange(len(choice))[:, None]
+        return choice.take((levels + first).ravel())
 
-    def _plan(self, quality_row: int) -> list[_Step]:
-        """Return the steps at a quality, without positions."""
+    def steps(self, quality_row: int) -> list[_Step]:
+        """Return the steps of a slice at a whole quality, in coding order."""
         if quality_row not in self._plans:
             chosen = self.set_of_row[quality_row]
             groups = self.group_of_channel[chosen]
@@ -192,10 +214,7 @@ class Contexts:
                     earlier = np.flatnonzero(rows.any(axis=0) & coded)
                     near = self.neighbour_weights[chosen, phase, channels, None].astype(np.float32)
                     weights = rows[:, earlier].astype(np.float32)
-                    none = np.empty(0, np.intp)
-                    steps.append(
-                        _Step(channels, earlier, weights, near if phase else None, phase, none)
-                    )
+                    steps.append(_Step(channels, earlier, weights, near if phase else None, phase))
             self._plans[quality_row] = steps
         return self._plans[quality_row]
 
@@ -239,16 +258,15 @@ def decode_slice(
         msg = f"coded data must be a multiple of 4 bytes, got {len(data)}"
         raise FormatError(msg)
     coder = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
-    symbols = np.zeros((contexts.table_of.shape[1], shape[0] * shape[1]), np.int32)
-    magnitudes = np.zeros(symbols.shape, np.float32)
+    symbols = np.zeros((contexts.table_of.shape[1], *shape), np.int32)
+    parts, magnitudes = by_phase(symbols), Magnitudes(symbols)
     try:
-        for step in contexts.steps(*shape, quality_row):
-            levels = contexts.levels(step, magnitudes, shape)
+        for step in contexts.steps(quality_row):
+            levels = contexts.levels(step, magnitudes)
             table_of = contexts.tables_of(step, levels, quality_row)
             found = decode_symbols(coder, table_of, tables).reshape(levels.shape)
-            where = np.ix_(step.channels, step.positions)
-            symbols[where] = found
-            magnitudes[where] = clipped_magnitudes(found)
+            parts[step.phase][step.channels] = found
+            magnitudes.learn(step.channels, step.phase, found)
         finished = coder.maybe_exhausted()
     except (ValueError, AssertionError) as error:
         msg = f"coded data are damaged ({error})"
@@ -256,7 +274,7 @@ def decode_slice(
     if not finished:
         msg = "coded data go on after the last symbol"
         raise FormatError(msg)
-    return symbols.reshape(-1, *shape)
+    return _in_place(parts, shape)
 
 
 def slice_information(
@@ -274,61 +292,55 @@ def slice_prices(
 
     Contexts are those of the symbols as they are. Silent channels must stay: infinitely many.
     """
-    shape = (symbols.shape[1], symbols.shape[2])
-    flat = symbols.reshape(len(symbols), -1)
-    magnitudes = clipped_magnitudes(flat)
-    entries = np.clip(flat, -REACH, REACH) + REACH
-    more, less = (np.full(flat.shape, np.inf, np.float32) for _ in range(2))
-    for step in contexts.steps(*shape, quality_row):
-        levels = contexts.levels(step, magnitudes, shape)
+    magnitudes = Magnitudes(symbols)
+    entries = by_phase(np.clip(symbols, -REACH, REACH) + REACH)
+    more, less = ([np.full(e.shape, np.inf, np.float32) for e in entries] for _ in range(2))
+    for step in contexts.steps(quality_row):
+        levels = contexts.levels(step, magnitudes)
         table_of = contexts.tables_of(step, levels, quality_row).reshape(levels.shape)
-        where = np.ix_(step.channels, step.positions)
         for found, price in zip((more, less), tables.prices, strict=True):
-            found[where] = price[table_of, entries[where]]
-    return more.reshape(symbols.shape), less.reshape(symbols.shape)
+            entry = entries[step.phase][step.channels]
+            found[step.phase][step.channels] = price[table_of, entry]
+    shape = symbols.shape[1:]
+    return _in_place(more, shape), _in_place(less, shape)
 
 
 def _walk(
     symbols: "NDArray[Any]", contexts: Contexts, quality_row: int
 ) -> "Iterator[tuple[NDArray[Any], NDArray[np.uint8]]]":
     """Yield the symbols of each step, flat, and their tables."""
-    shape = (symbols.shape[1], symbols.shape[2])
-    flat = symbols.reshape(len(symbols), -1)
-    magnitudes = clipped_magnitudes(flat)
-    for step in contexts.steps(*shape, quality_row):
-        levels = contexts.levels(step, magnitudes, shape)
-        values = flat[np.ix_(step.channels, step.positions)]
+    parts, magnitudes = by_phase(symbols), Magnitudes(symbols)
+    for step in contexts.steps(quality_row):
+        levels = contexts.levels(step, magnitudes)
+        values = parts[step.phase][step.channels]
         yield values.ravel(), contexts.tables_of(step, levels, quality_row)
 
 
-def clipped_magnitudes(symbols: "NDArray[Any]") -> "NDArray[np.float32]":
-    """Return the magnitudes as contexts see them."""
+def _clipped(symbols: "NDArray[Any]") -> "NDArray[np.float32]":
     return np.minimum(np.abs(symbols), _CLIP).astype(np.float32)
 
 
-def phase_positions(rows: int, columns: int, phase: int) -> "NDArray[np.intp]":
-    """Return the flat positions of one phase, in raster order."""
+@lru_cache(8)
+def _positions(rows: int, columns: int) -> "list[NDArray[np.intp]]":
+    """Return the flat positions of each phase, in raster order."""
     odd_row, odd_column = np.indices((rows, columns)) % 2
-    phases = np.where(odd_row == odd_column, odd_row, 2)
-    return np.flatnonzero(phases.ravel() == phase)
+    phases = np.where(odd_row == odd_column, odd_row, 2).ravel()
+    return [np.flatnonzero(phases == phase) for phase in range(PHASES)]
 
 
-def sum_of_neighbours(
-    magnitudes: "NDArray[np.float32]", shape: tuple[int, int], phase: int
-) -> "NDArray[np.float32]":
-    """Return, at every position, the sum of the neighbours that count in a phase.
+def _take(values: "NDArray[Any]", phase: int) -> "NDArray[Any]":
+    """Return what values (n, rows, columns) are in a phase, (n, positions)."""
+    n, rows, columns = values.shape
+    return values.reshape(n, -1).take(_positions(rows, columns)[phase], axis=1)
 
-    Args:
-        magnitudes: (n, rows * columns).
-        shape: rows and columns; there is nothing beyond them.
-        phase: 0 to 2.
 
-    Returns:
-        (n, rows * columns).
-    """
+def by_phase(values: "NDArray[Any]") -> "list[NDArray[Any]]":
+    """Return what values (n, rows, columns) are in each phase, (n, positions) in raster order."""
+    return [_take(values, phase) for phase in range(PHASES)]
+
+
+def _in_place(parts: "list[NDArray[Any]]", shape: tuple[int, ...]) -> "NDArray[Any]":
+    """Undo :func:`by_phase`."""
     rows, columns = shape
-    padded = np.pad(magnitudes.reshape(-1, rows, columns), ((0, 0), (1, 1), (1, 1)))
-    total = np.zeros((len(padded), rows, columns), np.float32)
-    for down, across in _NEIGHBOURS[phase]:
-        total += padded[:, 1 + down : 1 + down + rows, 1 + across : 1 + across + columns]
-    return total.reshape(magnitudes.shape)
+    order = np.argsort(np.concatenate(_positions(rows, columns)))
+    return np.concatenate(parts, axis=1).take(order, axis=1).reshape(-1, rows, columns)

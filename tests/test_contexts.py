@@ -11,6 +11,8 @@ from gdncodec.contexts import (
     QUALITY_ROWS,
     SILENT,
     Contexts,
+    Magnitudes,
+    by_phase,
     decode_slice,
     encode_slice,
     slice_information,
@@ -86,9 +88,8 @@ def test_a_symbol_is_coded_by_what_came_before_it_alone(contexts, tables):
     other = symbols.copy()
     last = np.flatnonzero(contexts.group_of_channel[0] == 3)
     other[last, 0, 1] += 5  # row plus column is odd: the last phase
-    flat = [np.minimum(np.abs(s.reshape(M, -1)), 63).astype(float) for s in (symbols, other)]
-    for step in contexts.steps(6, 6, 30):
-        levels = [contexts.levels(step, magnitudes, (6, 6)) for magnitudes in flat]
+    for step in contexts.steps(30):
+        levels = [contexts.levels(step, Magnitudes(s)) for s in (symbols, other)]
         np.testing.assert_array_equal(*levels)
 
 
@@ -100,10 +101,12 @@ def test_contexts_follow_the_written_formula(row, contexts):
     thresholds = [8, 14, 26, 47, 84, 151, 272, 490, 882, 1587, 2856, 5141, 9255, 16658, 29985]
     symbols[contexts.silent(row)] = 0
     magnitudes = np.minimum(np.abs(symbols), 63)
-    for step in contexts.steps(5, 7, row):
-        levels = contexts.levels(step, magnitudes.reshape(M, -1).astype(float), (5, 7))
+    places = by_phase(np.arange(5 * 7).reshape(1, 5, 7))
+    for step in contexts.steps(row):
+        levels = contexts.levels(step, Magnitudes(symbols))
+        assert levels.shape == (len(step.channels), places[step.phase].size)
         for i, channel in enumerate(step.channels):
-            for j, position in enumerate(step.positions):
+            for j, position in enumerate(places[step.phase][0]):
                 y, x = divmod(int(position), 7)
                 assert step.phase == {(0, 0): 0, (1, 1): 1}.get((y % 2, x % 2), 2)
                 total = sum(

@@ -15,9 +15,8 @@ from gdncodec.contexts import (
     QUALITY_ROWS,
     SILENT,
     Contexts,
-    clipped_magnitudes,
-    phase_positions,
-    sum_of_neighbours,
+    Magnitudes,
+    by_phase,
 )
 
 if TYPE_CHECKING:
@@ -191,12 +190,10 @@ def _fit_weights(
         gram, with_near = np.zeros((m + 1, m + 1)), np.zeros((m, m + 1))
         near_square, near_target = np.zeros(m), np.zeros(m)
         for k in symbols:
-            shape = (k.shape[1], k.shape[2])
-            positions = phase_positions(*shape, phase)
-            magnitudes = clipped_magnitudes(k.reshape(m, -1))
-            near = sum_of_neighbours(magnitudes, shape, phase)[:, positions].astype(np.float64)
-            every = magnitudes.astype(np.float64)
-            features = np.vstack([every[:, positions], np.ones((1, positions.size))])
+            magnitudes = Magnitudes(k)
+            every = magnitudes.of_phase[phase].astype(np.float64)
+            near = magnitudes.near(phase, np.arange(m)).astype(np.float64)
+            features = np.vstack([every, np.ones((1, every.shape[1]))])
             gram += features @ features.T
             with_near += near @ features.T
             near_square += np.square(near).sum(axis=1)
@@ -228,14 +225,14 @@ def _histograms(
     found = [np.empty(0, np.int32)]
     for y in latents:
         symbols = _symbols(y, gain)
-        shape = (symbols.shape[1], symbols.shape[2])
-        flat = symbols.reshape(m, -1)
-        entries = np.where(np.abs(flat) > _LARGEST, np.int32(_SIZE - 1), flat + _LARGEST)
-        magnitudes = clipped_magnitudes(flat)
-        for step in contexts.steps(*shape, row):
-            levels = contexts.levels(step, magnitudes, shape)
+        entries = by_phase(
+            np.where(np.abs(symbols) > _LARGEST, np.int32(_SIZE - 1), symbols + _LARGEST)
+        )
+        magnitudes = Magnitudes(symbols)
+        for step in contexts.steps(row):
+            levels = contexts.levels(step, magnitudes)
             first = (step.channels[:, None] * PHASES + step.phase).astype(np.int32) * LEVELS
-            index = (first + levels) * _SIZE + entries[np.ix_(step.channels, step.positions)]
+            index = (first + levels) * _SIZE + entries[step.phase][step.channels]
             found.append(index.ravel())
     counts = np.bincount(np.concatenate(found), minlength=m * PHASES * LEVELS * _SIZE)
     return counts.reshape(m, PHASES, LEVELS, _SIZE).astype(np.float32)
