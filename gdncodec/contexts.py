@@ -1,17 +1,12 @@
 """Slices of latents to bytes and back: which table codes a symbol, from what was coded before it.
 
-Channels are coded in groups, and each group in three phases, so that every step is a few vectorised
-operations::
-
-    0 2 0 2
-    2 1 2 1
-    0 2 0 2
+Channels are coded in groups, and each group in the three phases of :mod:`gdncodec.phases`, so that
+every step is a few vectorised operations.
 
 The context of a symbol is an integer-weighted sum of magnitudes that the decoder already knows:
 
 * those of the channels of earlier groups at the same position;
-* in phase 1 also those of its four diagonal neighbours in its own channel, in phase 2 those of its
-  four nearest ones.
+* in phases 1 and 2 also those of its four diagonal or nearest neighbours in its own channel.
 
 The sum picks one of 16 levels, and quality, channel, phase and level pick the table. Groups and
 weights come in a few sets, because at low qualities other channels are busy than at high ones. A
@@ -22,7 +17,7 @@ exactly, in any order and on any machine.
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -30,6 +25,7 @@ from constriction import stream
 
 from gdncodec.coder import REACH, Tables, decode_symbols, encode_symbols, information
 from gdncodec.errors import FormatError, ModelError
+from gdncodec.phases import LARGEST, PHASES, Magnitudes, by_phase, in_raster, zeros_by_phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,14 +35,13 @@ if TYPE_CHECKING:
 __all__ = [
     "LEVELS",
     "MAX_WEIGHTS",
-    "PHASES",
     "QUALITY_ROWS",
     "SILENT",
     "Contexts",
-    "Magnitudes",
-    "by_phase",
+    "Step",
     "decode_slice",
     "encode_slice",
+    "levels_of",
     "slice_information",
     "slice_prices",
 ]
@@ -54,26 +49,13 @@ __all__ = [
 LEVELS = 16
 """Number of levels of a context."""
 
-PHASES = 3
-"""Even rows and even columns are coded first, then odd rows and odd columns, then the others."""
-
-_DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-_NEAREST = ((-1, 0), (1, 0), (0, -1), (0, 1))
-_NEIGHBOURS = ((), _DIAGONAL, _NEAREST)
-"""Which neighbours were coded before a symbol, in the phases: steps down and across."""
-
-_LATTICES = (((0, 0),), ((1, 1),), ((0, 1), (1, 0)))
-"""First row and column of the positions of a phase, every second one of which belongs to it."""
-
 QUALITY_ROWS = 101
 """Tables are chosen for the whole qualities 0 to 100."""
 
 SILENT = 255
 """Stands in place of a table where a channel is not coded."""
 
-_CLIP = 63  # larger magnitudes count as this
-
-MAX_WEIGHTS = ((1 << 24) - 1) // _CLIP
+MAX_WEIGHTS = ((1 << 24) - 1) // LARGEST
 """Weights of one context, those of each neighbour included, add up to no more."""
 
 _THRESHOLDS = np.array(
@@ -84,51 +66,20 @@ _LEVEL_OF = np.searchsorted(_THRESHOLDS, np.arange(_THRESHOLDS[-1] + 1), side="r
 )
 
 
-class _Step(NamedTuple):
+_NEIGHBOURS = 4  # at most, in each phase
+
+
+class Step(NamedTuple):
     """What is coded at once: some channels at the positions of one phase."""
 
+    phase: int
     channels: "NDArray[np.intp]"
     earlier: "NDArray[np.intp]"
     """Channels that were coded before and count."""
     weights: "NDArray[np.float32]"
     """Of the earlier channels (channels, earlier)."""
-    near: "NDArray[np.float32] | None"
-    """Of the neighbours (channels, 1), but not in phase 0."""
-    phase: int
-
-
-class Magnitudes:
-    """What the contexts see of the symbols of a slice: their magnitudes, clipped.
-
-    Args:
-        symbols: (M, rows, columns) integers; zeros where they are not known yet.
-    """
-
-    def __init__(self, symbols: "NDArray[Any]") -> None:
-        self._shape = symbols.shape[1:]
-        clipped = _clipped(symbols)
-        self.of_phase = by_phase(clipped)
-        """In each phase (M, positions) float32."""
-        self._framed = np.pad(clipped, ((0, 0), (1, 1), (1, 1)))  # nothing is beyond the border
-
-    def learn(self, channels: "NDArray[np.intp]", phase: int, symbols: "NDArray[Any]") -> None:
-        """Take in the symbols (channels, positions) of a phase, which were zero till now."""
-        found = self.of_phase[phase][channels] = _clipped(symbols)
-        if phase + 1 < PHASES:  # the last one is nobody's neighbour
-            rows, columns = np.divmod(_positions(*self._shape)[phase], self._shape[1])
-            self._framed[channels[:, None], rows + 1, columns + 1] = found
-
-    def near(self, phase: int, channels: "NDArray[np.intp]") -> "NDArray[np.float32]":
-        """Return the sum of the neighbours that count in a phase, (channels, positions)."""
-        framed, (height, width) = self._framed[channels], self._shape
-        sums = np.empty((len(framed), height, width), np.float32)
-        for top, left in _LATTICES[phase]:
-            here = sums[:, top::2, left::2]
-            here[...] = 0
-            for down, across in _NEIGHBOURS[phase]:
-                rows = slice(1 + top + down, 1 + height + down, 2)
-                here += framed[:, rows, 1 + left + across : 1 + width + across : 2]
-        return _take(sums, phase)
+    near_weights: "NDArray[np.float32]"
+    """Of the neighbours (channels, 1)."""
 
 
 @dataclass(frozen=True)
@@ -178,49 +129,51 @@ class Contexts:
 
     def _largest_sum(self) -> int:
         """Return the most that the weights of one context add up to."""
-        near = len(_NEAREST) * self.neighbour_weights.astype(np.int64)
+        near = _NEIGHBOURS * self.neighbour_weights.astype(np.int64)
         return int((self.weights.sum(axis=-1, dtype=np.int64) + near).max())
 
     def silent(self, quality_row: int) -> "NDArray[np.bool_]":
         """Return which channels (M,) are not coded at a whole quality."""
         return self.table_of[quality_row, :, 0, 0] == SILENT
 
-    def levels(self, step: _Step, magnitudes: Magnitudes) -> "NDArray[np.uint8]":
-        """Return the levels (channels, positions) of a step; what comes later does not matter."""
-        context = step.weights @ magnitudes.of_phase[step.phase][step.earlier]
-        if step.near is not None:
-            context += step.near * magnitudes.near(step.phase, step.channels)
-        return _LEVEL_OF.take(context.astype(np.intp), mode="clip")
-
     def tables_of(
-        self, step: _Step, levels: "NDArray[np.uint8]", quality_row: int
+        self, step: Step, levels: "NDArray[np.uint8]", quality_row: int
     ) -> "NDArray[np.uint8]":
         """Return the table of every symbol of a step, flat."""
         choice = self.table_of[quality_row, step.channels, step.phase]
         first = LEVELS * np.arange(len(choice))[:, None]
         return choice.take((levels + first).ravel())
 
-    def steps(self, quality_row: int) -> list[_Step]:
+    def steps(self, quality_row: int) -> tuple[Step, ...]:
         """Return the steps of a slice at a whole quality, in coding order."""
-        if quality_row not in self._plans:
-            chosen = self.set_of_row[quality_row]
-            groups = self.group_of_channel[chosen]
-            coded = ~self.silent(quality_row)
-            steps = []
-            for group in np.unique(groups[coded]):
-                channels = np.flatnonzero((groups == group) & coded)
-                for phase in range(PHASES):
-                    rows = self.weights[chosen, phase, channels]
-                    earlier = np.flatnonzero(rows.any(axis=0) & coded)
-                    near = self.neighbour_weights[chosen, phase, channels, None].astype(np.float32)
-                    weights = rows[:, earlier].astype(np.float32)
-                    steps.append(_Step(channels, earlier, weights, near if phase else None, phase))
-            self._plans[quality_row] = steps
-        return self._plans[quality_row]
+        plans = self._plans
+        if quality_row not in plans:
+            plans[quality_row] = tuple(self._make_steps(quality_row))
+        return plans[quality_row]
+
+    def _make_steps(self, quality_row: int) -> "Iterator[Step]":
+        chosen = self.set_of_row[quality_row]
+        groups = self.group_of_channel[chosen]
+        coded = ~self.silent(quality_row)
+        for group in np.unique(groups[coded]):
+            channels = np.flatnonzero((groups == group) & coded)
+            for phase in range(PHASES):
+                rows = self.weights[chosen, phase, channels]
+                earlier = np.flatnonzero(rows.any(axis=0) & coded)
+                near = self.neighbour_weights[chosen, phase, channels, None].astype(np.float32)
+                yield Step(phase, channels, earlier, rows[:, earlier].astype(np.float32), near)
 
     @cached_property
-    def _plans(self) -> dict[int, list[_Step]]:
+    def _plans(self) -> dict[int, tuple[Step, ...]]:
         return {}
+
+
+def levels_of(step: Step, magnitudes: Magnitudes) -> "NDArray[np.uint8]":
+    """Return the levels (channels, positions) of a step; what comes later does not count."""
+    context = step.weights @ magnitudes.of_phase[step.phase][step.earlier]
+    if step.phase > 0:
+        context += step.near_weights * magnitudes.sum_near(step.phase, step.channels)
+    return _LEVEL_OF.take(context.astype(np.intp), mode="clip")
 
 
 def encode_slice(
@@ -258,15 +211,15 @@ def decode_slice(
         msg = f"coded data must be a multiple of 4 bytes, got {len(data)}"
         raise FormatError(msg)
     coder = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
-    symbols = np.zeros((contexts.table_of.shape[1], *shape), np.int32)
-    parts, magnitudes = by_phase(symbols), Magnitudes(symbols)
+    channels = contexts.table_of.shape[1]
+    parts, magnitudes = zeros_by_phase(channels, shape, np.int32), Magnitudes(channels, shape)
     try:
         for step in contexts.steps(quality_row):
-            levels = contexts.levels(step, magnitudes)
+            levels = levels_of(step, magnitudes)
             table_of = contexts.tables_of(step, levels, quality_row)
             found = decode_symbols(coder, table_of, tables).reshape(levels.shape)
             parts[step.phase][step.channels] = found
-            magnitudes.learn(step.channels, step.phase, found)
+            magnitudes.learn(step.phase, step.channels, found)
         finished = coder.maybe_exhausted()
     except (ValueError, AssertionError) as error:
         msg = f"coded data are damaged ({error})"
@@ -274,7 +227,7 @@ def decode_slice(
     if not finished:
         msg = "coded data go on after the last symbol"
         raise FormatError(msg)
-    return _in_place(parts, shape)
+    return in_raster(parts, shape)
 
 
 def slice_information(
@@ -292,55 +245,25 @@ def slice_prices(
 
     Contexts are those of the symbols as they are. Silent channels must stay: infinitely many.
     """
-    magnitudes = Magnitudes(symbols)
+    magnitudes = Magnitudes.of(symbols)
     entries = by_phase(np.clip(symbols, -REACH, REACH) + REACH)
     more, less = ([np.full(e.shape, np.inf, np.float32) for e in entries] for _ in range(2))
     for step in contexts.steps(quality_row):
-        levels = contexts.levels(step, magnitudes)
+        levels = levels_of(step, magnitudes)
         table_of = contexts.tables_of(step, levels, quality_row).reshape(levels.shape)
+        entry = entries[step.phase][step.channels]
         for found, price in zip((more, less), tables.prices, strict=True):
-            entry = entries[step.phase][step.channels]
             found[step.phase][step.channels] = price[table_of, entry]
     shape = symbols.shape[1:]
-    return _in_place(more, shape), _in_place(less, shape)
+    return in_raster(more, shape), in_raster(less, shape)
 
 
 def _walk(
     symbols: "NDArray[Any]", contexts: Contexts, quality_row: int
 ) -> "Iterator[tuple[NDArray[Any], NDArray[np.uint8]]]":
     """Yield the symbols of each step, flat, and their tables."""
-    parts, magnitudes = by_phase(symbols), Magnitudes(symbols)
+    parts, magnitudes = by_phase(symbols), Magnitudes.of(symbols)
     for step in contexts.steps(quality_row):
-        levels = contexts.levels(step, magnitudes)
+        levels = levels_of(step, magnitudes)
         values = parts[step.phase][step.channels]
         yield values.ravel(), contexts.tables_of(step, levels, quality_row)
-
-
-def _clipped(symbols: "NDArray[Any]") -> "NDArray[np.float32]":
-    return np.minimum(np.abs(symbols), _CLIP).astype(np.float32)
-
-
-@lru_cache(8)
-def _positions(rows: int, columns: int) -> "list[NDArray[np.intp]]":
-    """Return the flat positions of each phase, in raster order."""
-    odd_row, odd_column = np.indices((rows, columns)) % 2
-    phases = np.where(odd_row == odd_column, odd_row, 2).ravel()
-    return [np.flatnonzero(phases == phase) for phase in range(PHASES)]
-
-
-def _take(values: "NDArray[Any]", phase: int) -> "NDArray[Any]":
-    """Return what values (n, rows, columns) are in a phase, (n, positions)."""
-    n, rows, columns = values.shape
-    return values.reshape(n, -1).take(_positions(rows, columns)[phase], axis=1)
-
-
-def by_phase(values: "NDArray[Any]") -> "list[NDArray[Any]]":
-    """Return what values (n, rows, columns) are in each phase, (n, positions) in raster order."""
-    return [_take(values, phase) for phase in range(PHASES)]
-
-
-def _in_place(parts: "list[NDArray[Any]]", shape: tuple[int, ...]) -> "NDArray[Any]":
-    """Undo :func:`by_phase`."""
-    rows, columns = shape
-    order = np.argsort(np.concatenate(_positions(rows, columns)))
-    return np.concatenate(parts, axis=1).take(order, axis=1).reshape(-1, rows, columns)

@@ -7,17 +7,16 @@ from gdncodec.coder import TOTAL_FREQUENCY, Tables
 from gdncodec.contexts import (
     LEVELS,
     MAX_WEIGHTS,
-    PHASES,
     QUALITY_ROWS,
     SILENT,
     Contexts,
-    Magnitudes,
-    by_phase,
     decode_slice,
     encode_slice,
+    levels_of,
     slice_information,
 )
 from gdncodec.errors import FormatError, ModelError
+from gdncodec.phases import PHASES, Magnitudes, by_phase
 
 M = 9
 
@@ -89,7 +88,7 @@ def test_a_symbol_is_coded_by_what_came_before_it_alone(contexts, tables):
     last = np.flatnonzero(contexts.group_of_channel[0] == 3)
     other[last, 0, 1] += 5  # row plus column is odd: the last phase
     for step in contexts.steps(30):
-        levels = [contexts.levels(step, Magnitudes(s)) for s in (symbols, other)]
+        levels = [levels_of(step, Magnitudes.of(s)) for s in (symbols, other)]
         np.testing.assert_array_equal(*levels)
 
 
@@ -103,7 +102,7 @@ def test_contexts_follow_the_written_formula(row, contexts):
     magnitudes = np.minimum(np.abs(symbols), 63)
     places = by_phase(np.arange(5 * 7).reshape(1, 5, 7))
     for step in contexts.steps(row):
-        levels = contexts.levels(step, Magnitudes(symbols))
+        levels = levels_of(step, Magnitudes.of(symbols))
         assert levels.shape == (len(step.channels), places[step.phase].size)
         for i, channel in enumerate(step.channels):
             for j, position in enumerate(places[step.phase][0]):

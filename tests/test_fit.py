@@ -58,18 +58,18 @@ def test_every_quality_is_fitted_to_latents_of_one_near_it():
         assert list(contexts.silent(row)[:2]) == [not below, below]
 
 
+def waking(quality):
+    """Latents whose channel 1 has one symbol in 1728 below quality 12, and is busy above it."""
+    made = latents(3, seed=0)
+    for y in made:
+        y[1] *= 0.001 if quality < 12 else 4
+    peak = np.unravel_index(made[0][0].argmax(), (24, 24))
+    made[0][1][peak] = 1.0
+    return made
+
+
 def test_sets_follow_the_quality_at_which_channels_wake():
-    """Channel 1 has one symbol in 1728 below quality 12, and is busy above it."""
-
-    def latents_at(quality):
-        made = latents(3, seed=0)
-        for y in made:
-            y[1] *= 0.001 if quality < 12 else 4
-        peak = np.unravel_index(made[0][0].argmax(), (24, 24))
-        made[0][1][peak] = 1.0
-        return made
-
-    _, contexts, _ = fit_contexts(latents_at, np.ones((101, 12), np.float32))
+    _, contexts, _ = fit_contexts(waking, np.ones((101, 12), np.float32))
     assert len(contexts.group_of_channel) == 6
     rare, busy = (contexts.group_of_channel[s][1] for s in (0, -1))
     assert rare > busy
@@ -81,9 +81,20 @@ def test_sets_follow_the_quality_at_which_channels_wake():
 
 def test_sets_that_no_quality_takes_are_left_out(monkeypatch):
     monkeypatch.setattr("gdncodec.training.fit._SET_ROWS", (0, 10, 10, 10, 50))  # the middle one
-    _, contexts, _ = fit_contexts(lambda _: latents(3, seed=0), np.ones((101, 12), np.float32))
+    _, contexts, _ = fit_contexts(waking, np.ones((101, 12), np.float32))
     assert set(contexts.set_of_row) == set(range(len(contexts.weights)))
     assert len(contexts.weights) < 5
+    rare, busy = (contexts.group_of_channel[contexts.set_of_row[row]][1] for row in (0, 100))
+    assert rare > busy
+
+
+def test_neighbours_count_where_scales_vary_in_space_alone():
+    rng = np.random.default_rng(0)
+    scales = [np.kron(rng.gamma(1.0, 1.0, (6, 8, 8)), np.ones((6, 6))) for _ in range(4)]
+    made = [(4 * s * rng.laplace(0, 1, s.shape)).astype(np.float32) for s in scales]
+    _, contexts, report = fit_contexts(lambda _: made, np.ones((101, 6), np.float32))
+    assert (contexts.neighbour_weights[:, 1:] > 50).all()
+    assert report["bits_contexts"] < 0.97 * report["bits_static"]
 
 
 def test_the_report_is_what_coding_takes(fitted):

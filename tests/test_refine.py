@@ -81,21 +81,22 @@ def test_the_curvature_is_the_mean_squared_response(engine, decoded):
 
 
 def test_prices_are_differences_of_the_information(model):
-    """Of a symbol in the last group, on which no context depends, and with nothing beside it."""
+    """Of symbols on which no context depends: of the last group, in the last phase."""
     contexts, tables = model.contexts, model.tables
     groups = contexts.group_of_channel[contexts.set_of_row[60]]
     coded = ~contexts.silent(60)
     last = np.flatnonzero(coded & (groups == groups[coded].max()))[0]
     rng = np.random.default_rng(0)
-    symbols = np.rint(rng.laplace(0, 1, (groups.size, 1, 1))).astype(np.int32)
+    symbols = np.rint(rng.laplace(0, 1, (groups.size, 3, 4))).astype(np.int32)
     symbols[~coded] = 0
     more, less = model.slice_prices(symbols, 60)
     before = slice_information(symbols, contexts, tables, 60)
-    for step, price in ((1, more), (-1, less)):
-        moved = symbols.copy()
-        moved[last] += step
-        after = slice_information(moved, contexts, tables, 60)
-        assert price[last, 0, 0] == pytest.approx(after - before, abs=1e-3)
+    for row, column in ((0, 1), (1, 2), (2, 3)):
+        for step, price in ((1, more), (-1, less)):
+            moved = symbols.copy()
+            moved[last, row, column] += step
+            after = slice_information(moved, contexts, tables, 60)
+            assert price[last, row, column] == pytest.approx(after - before, abs=1e-3)
     assert np.isinf(more[~coded]).all()
     assert np.isinf(less[~coded]).all()
 

@@ -20,9 +20,10 @@ from torch.nn import functional as F
 from gdncodec._version import __version__
 from gdncodec.coder import MAX_TABLES
 from gdncodec.config import Metric, ModelConfig
-from gdncodec.contexts import LEVELS, PHASES, QUALITY_ROWS
+from gdncodec.contexts import LEVELS, QUALITY_ROWS
 from gdncodec.errors import ModelError
 from gdncodec.nn.transforms import Transform, analysis, synthesis
+from gdncodec.phases import PHASES
 from gdncodec.training.fit import cheapest_tables, fit_bank
 from gdncodec.weights import Model
 

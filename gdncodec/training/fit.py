@@ -11,13 +11,12 @@ from gdncodec.coder import TOTAL_FREQUENCY, Tables, code_lengths
 from gdncodec.contexts import (
     LEVELS,
     MAX_WEIGHTS,
-    PHASES,
     QUALITY_ROWS,
     SILENT,
     Contexts,
-    Magnitudes,
-    by_phase,
+    levels_of,
 )
+from gdncodec.phases import PHASES, Magnitudes, by_phase
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,9 +56,9 @@ def fit_contexts(
         gains: (101, M), gains at the whole qualities.
 
     Returns:
-        The bank, the contexts, and a report with bits for a symbol on these latents, averaged over
-        the qualities: ``bits_static`` with one table for each channel and quality,
-        ``bits_contexts`` as they are coded.
+        The bank, the contexts, without the sets that no quality takes, and a report with bits for
+        a symbol on these latents, averaged over the qualities: ``bits_static`` with one table for
+        each channel and quality, ``bits_contexts`` as they are coded.
     """
     latents_of = _sparsely(latents_at)
     contexts = _fit_sets(latents_of, gains)
@@ -190,9 +189,9 @@ def _fit_weights(
         gram, with_near = np.zeros((m + 1, m + 1)), np.zeros((m, m + 1))
         near_square, near_target = np.zeros(m), np.zeros(m)
         for k in symbols:
-            magnitudes = Magnitudes(k)
+            magnitudes = Magnitudes.of(k)
             every = magnitudes.of_phase[phase].astype(np.float64)
-            near = magnitudes.near(phase, np.arange(m)).astype(np.float64)
+            near = magnitudes.sum_near(phase, np.arange(m)).astype(np.float64)
             features = np.vstack([every, np.ones((1, every.shape[1]))])
             gram += features @ features.T
             with_near += near @ features.T
@@ -228,9 +227,9 @@ def _histograms(
         entries = by_phase(
             np.where(np.abs(symbols) > _LARGEST, np.int32(_SIZE - 1), symbols + _LARGEST)
         )
-        magnitudes = Magnitudes(symbols)
+        magnitudes = Magnitudes.of(symbols)
         for step in contexts.steps(row):
-            levels = contexts.levels(step, magnitudes)
+            levels = levels_of(step, magnitudes)
             first = (step.channels[:, None] * PHASES + step.phase).astype(np.int32) * LEVELS
             index = (first + levels) * _SIZE + entries[step.phase][step.channels]
             found.append(index.ravel())
