@@ -3,7 +3,7 @@
     python benchmarks/unusual.py [--model MODEL]
 
 Pictures are drawn, compressed at several qualities, and as PNG and WebP by Pillow. The numbers
-go to ``docs/unusual.md``, the pictures, side by side, to ``docs/plots/unusual.png``.
+go to ``docs/unusual.md``, the pictures, side by side, to ``docs/plots/unusual.webp``.
 """
 
 import argparse
@@ -40,11 +40,11 @@ Flat colours, line art and the gradient take fewer bytes as lossless WebP, which
 all, than at any quality here, and so does text at the highest one. Thin lines and small letters
 are surrounded by specks at the lowest quality and lose some of their colour at every one; noise
 loses much of its contrast. Flat regions are up to a few levels off and often tinted, which shows
-beside neutral grey; the saturated red is furthest off, at the border of the picture. The dark
+in white and beside neutral grey; the saturated red is furthest off, at the border of the picture. The dark
 picture has a high PSNR only because its levels are few, and shows, made brighter, how much of it is
 lost at the lowest quality.
 
-![Originals and decoded pictures](plots/unusual.png)
+![Originals and decoded pictures](plots/unusual.webp)
 
 ## Bytes and PSNR
 
@@ -192,7 +192,8 @@ def main() -> None:
     images = pictures()
     found = {name: measure(codec, image) for name, image in images.items()}
     (ROOT / "docs/unusual.md").write_text(page(codec.entry.name, found), encoding="utf-8")
-    sheet(images, found).save(ROOT / "docs/plots/unusual.png", optimize=True)
+    path = ROOT / "docs/plots/unusual.webp"
+    sheet(images, found).save(path, lossless=True, quality=100, method=6)
 
 
 if __name__ == "__main__":
