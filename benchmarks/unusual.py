@@ -40,9 +40,9 @@ Flat colours, line art and the gradient take fewer bytes as lossless WebP, which
 all, than at any quality here, and so does text at the highest one. Thin lines and small letters
 are surrounded by specks at the lowest quality and lose some of their colour at every one; noise
 loses much of its contrast. Flat regions are up to a few levels off and often tinted, which shows
-in white and beside neutral grey; the saturated red is furthest off, at the border of the picture. The dark
-picture has a high PSNR only because its levels are few, and shows, made brighter, how much of it is
-lost at the lowest quality.
+in white and beside neutral grey; the saturated red is furthest off, at the border of the picture.
+The dark picture has a high PSNR only because its levels are few, and shows, made brighter, how much
+of it is lost at the lowest quality.
 
 ![Originals and decoded pictures](plots/unusual.webp)
 
