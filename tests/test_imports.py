@@ -22,6 +22,7 @@ ALLOWED = {
     "modes.py": {"PIL"},
     "image.py": {"PIL", "numpy"},
     "coder.py": {"numpy", "constriction"},
+    "phases.py": {"numpy"},
     "contexts.py": {"numpy", "constriction"},
     "weights.py": {"numpy", "safetensors"},
     "tiling.py": set(),
@@ -36,9 +37,9 @@ ALLOWED = {
 
 ORDER = [
     "_version", "errors", "extras", "files", "container", "config", "catalog", "modes", "image",
-    "alpha", "coder", "contexts", "weights", "norms", "nn", "engines", "tiling", "tiled", "refine",
-    "rate", "fidelity", "codec", "installed", "pillow", "view", "batch", "training", "evaluation",
-    "cli", "__main__",
+    "alpha", "coder", "phases", "contexts", "weights", "norms", "nn", "engines", "tiling", "tiled",
+    "refine", "rate", "fidelity", "codec", "installed", "pillow", "view", "batch", "training",
+    "evaluation", "cli", "__main__",
 ]  # fmt: skip
 
 
