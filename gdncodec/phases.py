@@ -8,7 +8,7 @@
 
 Phase 0 has no neighbours, phase 1 the four diagonal ones, which are of phase 0, and phase 2 the
 four nearest ones, which are of both. While they are coded, symbols lie by phase, (channels,
-positions), in raster order within each; what is at one position lies in one row then.
+positions), in raster order within each: what is coded at once is then whole rows of them.
 """
 
 from functools import lru_cache
