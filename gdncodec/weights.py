@@ -15,7 +15,9 @@ name                  shape           meaning
 ``log_inverse_gain``  (K, M)          the same for the inverse gains
 ``latent_centre``     (M,)            values of the latent whose symbol is 0; absent: zeros
 ``tables.*``                          the bank, see :class:`gdncodec.coder.Tables`
-``contexts.*``                        see :class:`gdncodec.contexts.Contexts`
+``contexts.*``                        see :class:`gdncodec.contexts.Contexts`; mostly zeros and
+                                      repetitions, so they are together in one tensor of bytes,
+                                      ``contexts``, a safetensors file inside a zlib stream
 ====================  ==============  ========================================================
 
 The fingerprint is the first 8 bytes of a SHA-256 over what decoding needs: the name of the
@@ -27,6 +29,7 @@ keeps its files readable.
 
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, load_file, save
 
 from gdncodec.catalog import ModelEntry
 from gdncodec.coder import Tables
@@ -162,8 +165,8 @@ def load_model(entry: ModelEntry) -> Model:
     """
     config, stated = entry.config, entry.fingerprint
     try:
-        tensors = load_file(entry.path)
-    except (OSError, SafetensorError, ValueError) as error:
+        tensors = _unpacked(load_file(entry.path))
+    except (OSError, SafetensorError, ValueError, zlib.error) as error:
         msg = f"{entry.path}: damaged model file ({error})"
         raise ModelError(msg) from error
     model = Model(config, tensors)
@@ -182,9 +185,24 @@ def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
         "fingerprint": model.fingerprint.hex(),
         "card": json.dumps(card, sort_keys=True),
     }
-    tensors = {name: np.ascontiguousarray(array) for name, array in model.tensors.items()}
+    tensors = {name: np.ascontiguousarray(array) for name, array in _packed(model).items()}
     with write_safely(path, overwrite=True) as temporary:
         temporary.write_bytes(save(tensors, metadata))  # save_file would raise no OSError
+
+
+def _packed(model: Model) -> "dict[str, NDArray[Any]]":
+    """Return the tensors as they are in a file."""
+    contexts = np.frombuffer(zlib.compress(save(model._group("contexts")), 9), np.uint8)
+    others = {k: v for k, v in model.tensors.items() if not k.startswith("contexts.")}
+    return {**others, "contexts": contexts}
+
+
+def _unpacked(tensors: "dict[str, NDArray[Any]]") -> "dict[str, NDArray[Any]]":
+    """Undo :func:`_packed`; tensors of older files, which were never packed, stay as they are."""
+    if "contexts" not in tensors:
+        return tensors
+    contexts = load(zlib.decompress(tensors.pop("contexts").tobytes()))
+    return {**tensors, **{f"contexts.{name}": array for name, array in contexts.items()}}
 
 
 def _row(quality: float) -> int:

@@ -1,8 +1,11 @@
 import dataclasses
+import zlib
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file, save
 
 from gdncodec.catalog import ModelEntry
 from gdncodec.config import ModelConfig
@@ -103,6 +106,44 @@ def test_a_truncated_model_file_raises_model_error(tiny_model, tmp_path):
     path.write_bytes(tiny_model.read_bytes()[:-100])
     with pytest.raises(ModelError, match="damaged"):
         load_model(ModelEntry(path))
+
+
+def test_contexts_are_packed_and_older_files_that_do_not_pack_them_are_read(model, tmp_path):
+    entry = ModelEntry(tmp_path / "a.safetensors")
+    save_model(entry.path, model, {})
+    stored = load_file(entry.path)
+    assert stored["contexts"].dtype == np.uint8
+    assert not any(name.startswith("contexts.") for name in stored)
+    packed = load_model(entry)
+
+    with safe_open(entry.path, "np") as file:
+        entry.path.write_bytes(save(model.tensors, file.metadata()))
+    dense = load_model(entry)
+
+    for loaded in (packed, dense):
+        assert loaded.fingerprint == model.fingerprint
+        assert loaded.tensors.keys() == model.tensors.keys()
+        for name, array in model.tensors.items():
+            assert loaded.tensors[name].dtype == array.dtype
+            np.testing.assert_array_equal(loaded.tensors[name], array)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "no tensors"])
+def test_damaged_contexts_raise_model_error(model, tmp_path, damage):
+    entry = ModelEntry(tmp_path / "a.safetensors")
+    save_model(entry.path, model, {})
+    with safe_open(entry.path, "np") as file:
+        metadata = file.metadata()
+    tensors = load_file(entry.path)
+    contexts = tensors["contexts"].copy()
+    if damage == "changed":
+        contexts[len(contexts) // 2 :][:9] ^= 255
+    elif damage == "no tensors":
+        contexts = np.frombuffer(zlib.compress(b"a picture"), np.uint8)
+    tensors["contexts"] = {"cut": contexts[:-40], "empty": contexts[:0]}.get(damage, contexts)
+    entry.path.write_bytes(save(tensors, metadata))
+    with pytest.raises(ModelError, match="damaged"):
+        load_model(entry)
 
 
 @pytest.mark.parametrize("name", ["log_gain", "contexts.table_of", "tables.frequencies"])
