@@ -74,21 +74,6 @@ def test_the_loss_weighs_distortion_by_lambda():
     assert criterion(bpp, distortion, lambdas).item() == pytest.approx((cost / usual).mean().item())
 
 
-@pytest.mark.parametrize(
-    ("cost", "drawn", "divisor"),
-    [(3.0, True, 2), (0.5, False, 2), (0.5, True, 0.5), (0.01, True, 2 / 16), (0.01, False, 2)],
-)
-def test_drawn_pictures_that_cost_little_are_divided_by_what_they_cost(cost, drawn, divisor):
-    criterion = RateDistortionLoss((0.01, 0.1), momentum=1)
-    criterion.usual.fill_(2)
-    bpp = torch.tensor([cost], requires_grad=True)
-    lambdas, flags = torch.tensor([0.01]), torch.tensor([drawn])
-    loss = criterion(bpp, torch.zeros(1), lambdas, flags)
-    loss.backward()
-    assert loss.item() == pytest.approx(cost / divisor)
-    assert bpp.grad.item() == pytest.approx(1 / divisor)
-
-
 def test_a_configuration_knows_its_metric():
     config = ModelConfig(metric="ms-ssim", lambdas=QUALITY_LAMBDAS["ms-ssim"])
     assert ModelConfig.from_json(config.to_json()) == config

@@ -15,9 +15,6 @@ __all__ = ["RateDistortion", "RateDistortionLoss", "check_metric", "ms_ssim", "r
 _MS_SSIM_SIDE = 160
 """Five scales with a window of 11 pixels need a longer side than this."""
 
-_SMALLEST_SCALE = 1 / 16
-"""Drawn pictures are divided by this share of the usual cost at least."""
-
 
 class RateDistortion(NamedTuple):
     """What the pictures of a batch cost and how they came out, each (N,)."""
@@ -80,10 +77,6 @@ class RateDistortionLoss(nn.Module):
     Without the division the samples of high lambda would own the gradient. The usual cost is a
     running mean, linear in log lambda between a few nodes, kept in a buffer.
 
-    Drawn pictures that cost less than usual, such as flat colours, are divided by what they cost
-    themselves, down to a sixteenth of the usual: a tint, which is a small error that the eye sees,
-    would weigh nothing beside the errors in photographs.
-
     Args:
         lambdas: smallest and largest lambda.
         nodes: number of nodes of the running mean.
@@ -109,10 +102,8 @@ class RateDistortionLoss(nn.Module):
         self.usual: Tensor
         self.register_buffer("usual", torch.full((nodes,), torch.nan))
 
-    def forward(
-        self, bpp: Tensor, distortion: Tensor, lambdas: Tensor, drawn: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean normalised loss of samples (N,); ``drawn`` (N,) bool says which are."""
+    def forward(self, bpp: Tensor, distortion: Tensor, lambdas: Tensor) -> Tensor:
+        """Return the mean normalised loss of samples (N,)."""
         cost = bpp + lambdas * distortion
         low, high = self.log_lambdas
         nodes = self.usual.numel()
@@ -127,8 +118,4 @@ class RateDistortionLoss(nn.Module):
             old = torch.where(self.usual.isnan(), costs.sum() / weight.sum(), self.usual)
             step = (1 - self.momentum) * weight.clamp(max=1)
             self.usual.copy_(old + step * (seen - old))
-            scale = hats @ self.usual
-            if drawn is not None:
-                own = cost.minimum(scale).maximum(scale * _SMALLEST_SCALE)
-                scale = torch.where(drawn, own, scale)
-        return (cost / scale).mean()
+        return (cost / (hats @ self.usual)).mean()

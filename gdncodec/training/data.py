@@ -268,22 +268,11 @@ class CropSampler:
         shape = (len(self.slots), self.crop, self.crop, 3)
         batch = torch.empty(shape, dtype=torch.uint8, device=self.device).permute(0, 3, 1, 2)
         for place, slot in zip(batch, self.slots, strict=True):
-            place.copy_(self._draw_one(self._rng(step, slot), slot))
+            place.copy_(self._draw_one(random.Random(f"{self.seed}/{step}/{slot}"), slot))
         return batch / 255
 
-    def drawn_slots(self, step: int) -> Tensor:
-        """Return which crops of a step are drawn: (slots,) bool, on the CPU."""
-        return torch.tensor([self._is_drawn(self._rng(step, slot)) for slot in self.slots])
-
-    def _rng(self, step: int, slot: int) -> random.Random:
-        return random.Random(f"{self.seed}/{step}/{slot}")
-
-    def _is_drawn(self, rng: random.Random) -> bool:
-        """Say whether a crop is drawn; the first use of its generator."""
-        return rng.random() < self.drawn
-
     def _draw_one(self, rng: random.Random, slot: int) -> Tensor:
-        if self._is_drawn(rng):
+        if rng.random() < self.drawn:
             return draw_picture(rng, self.crop)
         picture = self._pictures[rng.choice(_pictures_of(self.count, self.batch, slot))]
         _, height, width = picture.shape

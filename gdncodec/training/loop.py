@@ -147,8 +147,7 @@ def _step(
     with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
         output = learner(x, quality, stage.quantization, noise)
     bpp, mse, distortion = rate_distortion(output, x, config.metric)
-    drawn = sampler.drawn_slots(state.counters.step).to(device, non_blocking=True)
-    loss = state.criterion(bpp, distortion, config.lambda_at(quality), drawn)
+    loss = state.criterion(bpp, distortion, config.lambda_at(quality))
     state.optimizer.zero_grad()
     loss.backward()
     bad = state.update(before)
