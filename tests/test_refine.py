@@ -67,8 +67,8 @@ def test_the_gradient_is_that_of_the_squared_error(engine, decoded, pale):
     for seed in range(3):
         # Many latents are 0, where the norms have a kink; and a slope may be small by chance.
         direction = np.random.default_rng(seed).normal(size=y.shape).astype(np.float32)
-        expected = pytest.approx((gradient * direction).sum(), abs=0.03 * norm)
-        assert slope(direction, 0.01) == expected
+        expected = pytest.approx((gradient * direction).sum(), abs=0.015 * norm)
+        assert slope(direction, 0.002) == expected
 
 
 def test_the_curvature_is_the_mean_squared_response(engine, decoded):
