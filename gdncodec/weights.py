@@ -60,6 +60,9 @@ __all__ = ["Model", "load_model", "save_model"]
 
 _ENCODER_ONLY = ("analysis.", "log_gain")
 
+_LARGEST_CONTEXTS = 1 << 28
+"""Bytes of contexts, unpacked, beyond which a model file is called damaged; it may be anybody's."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -201,7 +204,12 @@ def _unpacked(tensors: "dict[str, NDArray[Any]]") -> "dict[str, NDArray[Any]]":
     """Undo :func:`_packed`; tensors of older files, which were never packed, stay as they are."""
     if "contexts" not in tensors:
         return tensors
-    contexts = load(zlib.decompress(tensors.pop("contexts").tobytes()))
+    stream = zlib.decompressobj()
+    plain = stream.decompress(tensors.pop("contexts").tobytes(), _LARGEST_CONTEXTS)
+    if not stream.eof:
+        msg = f"contexts are cut off, or of more than {_LARGEST_CONTEXTS} bytes"
+        raise ValueError(msg)
+    contexts = load(plain)
     return {**tensors, **{f"contexts.{name}": array for name, array in contexts.items()}}
 
 

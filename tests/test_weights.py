@@ -7,6 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
+from gdncodec import weights
 from gdncodec.catalog import ModelEntry
 from gdncodec.config import ModelConfig
 from gdncodec.contexts import encode_slice
@@ -143,6 +144,19 @@ def test_damaged_contexts_raise_model_error(model, tmp_path, damage):
     tensors["contexts"] = {"cut": contexts[:-40], "empty": contexts[:0]}.get(damage, contexts)
     entry.path.write_bytes(save(tensors, metadata))
     with pytest.raises(ModelError, match="damaged"):
+        load_model(entry)
+
+
+def test_contexts_that_unpack_to_more_than_any_model_has_raise_model_error(
+    model, tmp_path, monkeypatch
+):
+    entry = ModelEntry(tmp_path / "a.safetensors")
+    save_model(entry.path, model, {})
+    size = len(save(model._group("contexts")))
+    monkeypatch.setattr(weights, "_LARGEST_CONTEXTS", size)
+    assert load_model(entry).tensors.keys() == model.tensors.keys()
+    monkeypatch.setattr(weights, "_LARGEST_CONTEXTS", size - 1)
+    with pytest.raises(ModelError, match=f"damaged .*of more than {size - 1} bytes"):
         load_model(entry)
 
 
