@@ -81,6 +81,11 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
     type=click.FloatRange(0, 1),
     help="Share of crops that show drawn flat colours, shapes and text.  [default: 0.05]",
 )
+@click.option(
+    "--flat",
+    type=click.FloatRange(0),
+    help="Weight of what flat colours lose, beside what the crops do.  [default: 0]",
+)
 @click.option("--seed", type=int, help="Of weights, crops, qualities and noise.  [default: 0]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, or begin it.")
 @click.option(

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-__all__ = ["draw_picture"]
+__all__ = ["draw_colours", "draw_picture"]
 
 _SHAPES = 24
 _LETTERS = string.ascii_letters + string.digits + string.punctuation + " " * 20
@@ -30,6 +30,11 @@ def draw_picture(rng: random.Random, side: int) -> Tensor:
     if kind:
         image = kind(rng, image)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def draw_colours(rng: random.Random, count: int) -> Tensor:
+    """Return colours in [0, 1], float32 (count, 3), of the kinds that :func:`draw_picture` has."""
+    return torch.tensor([_colour(rng) for _ in range(count)], dtype=torch.float32) / 255
 
 
 def _colour(rng: random.Random) -> Colour:
