@@ -37,6 +37,7 @@ def compress(
     image: "Image.Image | NDArray[Any]",
     *,
     quality: float | None = None,
+    effort: int | None = None,
     model: "str | Path | None" = None,
     device: str | None = None,
 ) -> bytes:
@@ -46,6 +47,7 @@ def compress(
         image: a Pillow image, or a uint8 array (H, W, 3) in RGB.
         quality: 0 (smallest) to 100 (best), rounded to hundredths. None stands for 50, or for the
             only quality of a model that has one rate.
+        effort: 0 to 9, how long to look for a better file at the same quality; None stands for 0.
         model: name of an installed model or path of a model file; None takes the default model.
         device: a torch device such as ``"cuda"``; None takes the CPU.
 
@@ -61,7 +63,7 @@ def compress(
     """
     from gdncodec import installed
 
-    return installed.compress(image, quality=quality, model=model, device=device)
+    return installed.compress(image, quality=quality, effort=effort, model=model, device=device)
 
 
 def decompress(data: bytes, *, device: str | None = None) -> "NDArray[np.uint8]":

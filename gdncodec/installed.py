@@ -47,6 +47,7 @@ def compress(
     image: "Image.Image | NDArray[Any]",
     *,
     quality: float | None = None,
+    effort: int | None = None,
     model: str | Path | None = None,
     device: str | None = None,
 ) -> bytes:
@@ -54,18 +55,19 @@ def compress(
     picture = from_pil(image) if isinstance(image, Image.Image) else Picture(_checked_array(image))
     for notice in picture.notices:
         warnings.warn(notice, stacklevel=3)
-    return compress_picture(picture, quality=quality, model=model, device=device)
+    return compress_picture(picture, quality=quality, effort=effort, model=model, device=device)
 
 
 def compress_picture(
     picture: Picture,
     *,
     quality: float | None = None,
+    effort: int | None = None,
     model: str | Path | None = None,
     device: str | None = None,
 ) -> bytes:
     """Compress a picture; the arguments are those of :func:`gdncodec.compress`."""
-    return codec_for(find_model(model), device).compress(picture, quality)
+    return codec_for(find_model(model), device).compress(picture, quality, effort=effort)
 
 
 def decompress(data: bytes, *, device: str | None = None) -> "NDArray[np.uint8]":

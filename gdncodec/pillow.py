@@ -7,8 +7,8 @@
 ``Image.open`` reads the header and the metadata; the network runs when the pixels are asked for.
 Pillow's limits on the size of pictures apply before that.
 
-``save`` takes ``quality`` (0 to 100), ``model``, ``device``, and ``exif``, ``icc_profile`` and
-``xmp``, which replace those of the image.
+``save`` takes ``quality`` (0 to 100), ``effort`` (0 to 9), ``model``, ``device``, and ``exif``,
+``icc_profile`` and ``xmp``, which replace those of the image.
 """
 
 import threading
@@ -99,7 +99,7 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
         picture = with_metadata(from_pil(image, frame=image.tell()), options)
         for notice in picture.notices:
             warnings.warn(notice, stacklevel=3)
-        names = {"quality", "model", "device"}
+        names = {"quality", "effort", "model", "device"}
         data = compress_picture(picture, **{k: v for k, v in options.items() if k in names})
     except GdnCodecError as error:
         raise OSError(str(error)) from error

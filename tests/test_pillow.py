@@ -51,8 +51,11 @@ def test_open_and_save_go_by_the_suffix(tmp_path, small):
     assert data == gdncodec.compress(small, quality=60)
 
 
-def test_quality_and_model_are_passed_on(small, tiny_model):
+def test_quality_effort_and_model_are_passed_on(small, tiny_model):
     assert unpack(saved(small, quality=12.5)).header.quality == 12.5
+    assert saved(small, effort=2) == gdncodec.compress(small, effort=2) != saved(small)
+    with pytest.raises(ValueError, match="effort must be from 0 to 9"):
+        saved(small, effort=11)
     foreign = saved(small, model=tiny_model)
     with pytest.raises(OSError, match="not installed"), Image.open(io.BytesIO(foreign)) as image:
         image.load()
