@@ -48,7 +48,7 @@ class TrainingOptions:
             None.
         batch: crops in a step, over all processes.
         crop: side of a crop in pixels, a multiple of 16, at least 32.
-        learning_rate: peak rate; the density learns five times as fast.
+        learning_rate: peak rate of Adam, a third of SOAP's; the density learns five times as fast.
         warmup: steps of rising rate at the start.
         decay: last part of the run, in which the rate falls to zero.
         mixed: last part of the run, in which the synthesis sees rounded latents.
