@@ -17,7 +17,7 @@ from gdncodec.training.data import (
     pictures_of_slots,
     read_rgb,
 )
-from gdncodec.training.drawn import draw_colours, draw_picture
+from gdncodec.training.drawn import draw_picture
 
 
 def pictures_of_one_value(count, side=40):
@@ -249,18 +249,6 @@ def test_drawn_pictures_are_of_all_kinds_and_depend_on_the_seed_alone():
     flat = {tuple(p[:, 0, 0].tolist()) for p, n in zip(drawn, colours, strict=True) if n == 1}
     assert any(r == g == b for r, g, b in flat)
     assert any(max(c) == 255 and min(c) == 0 for c in flat)
-
-
-def test_drawn_colours_are_greys_corners_and_any():
-    colours = draw_colours(random.Random(0), 200)
-    assert (colours.dtype, colours.shape) == (torch.float32, (200, 3))
-    assert (colours.min(), colours.max()) == (0, 1)
-    assert torch.equal(colours, draw_colours(random.Random(0), 200))
-    grey = (colours == colours[:, :1]).all(dim=1)
-    corner = ((colours == 0) | (colours == 1)).all(dim=1)
-    assert 60 < grey.sum() < 120
-    assert 20 < corner.sum() < 70
-    assert (~grey & ~corner).sum() > 50
 
 
 def test_a_picture_of_the_size_of_a_crop_gives_that_crop():

@@ -49,6 +49,26 @@ def test_channels_that_are_never_coded_are_left_out(picture, tmp_path, monkeypat
     assert np.abs(results[0][1] - results[1][1]).max() <= 1
 
 
+def test_bins_of_channels_that_hold_flat_colours_become_finer(picture):
+    torch.manual_seed(1)
+    network = CodecModel(CONFIG).eval()
+    with torch.no_grad():
+        network.log_gain += 3.0
+        for channel in (1, 4):  # these see differences alone
+            kernels = network.g_a[6].weight[channel]
+            kernels -= kernels.mean(dim=(1, 2), keepdim=True)
+    wide, _ = export_model(network, [picture])
+    fine, _ = export_model(network, [picture], flat=1.5)
+    for model in (wide, fine):
+        assert model.config.latent_channels == CONFIG.latent_channels
+    expected = [1.5, 1.0, 1.5, 1.5, 1.0, 1.5]
+    for quality in (0.0, 33.0, 100.0):
+        finer = fine.gain(quality) / wide.gain(quality)
+        np.testing.assert_allclose(finer, expected, rtol=1e-5)
+        wider = wide.inverse_gain(quality) / fine.inverse_gain(quality)
+        np.testing.assert_allclose(wider, expected, rtol=1e-5)
+
+
 def test_an_exported_model_says_the_same_as_the_network(picture):
     torch.manual_seed(1)
     network = CodecModel(CONFIG).eval()

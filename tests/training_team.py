@@ -31,8 +31,7 @@ HOW = options(steps=5, batch=4, frozen=0.3, mixed=0.5, precision="float32", ema=
 def weights(norm, pictures, team):
     """Train as a team, from 12 pictures of which each process holds its share."""
     config = dataclasses.replace(CONFIG, norm=norm, synthesis_norm=norm)
-    how = dataclasses.replace(HOW, flat=0.0 if norm == "batch" else 0.5)
-    state = TrainingState(config, how, team)
+    state = TrainingState(config, HOW, team)
     slots = team.slots(HOW.batch)
     own = pictures_of_slots(len(pictures), HOW.batch, slots)
     assert len(own) == len(pictures) / team.world

@@ -87,8 +87,8 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
 )
 @click.option(
     "--flat",
-    type=click.FloatRange(0),
-    help="Weight of what flat colours lose, beside what the crops do.  [default: 0]",
+    type=click.FloatRange(1),
+    help="Divide the bins of channels that hold flat colours, at the end.  [default: 1]",
 )
 @click.option("--seed", type=int, help="Of weights, crops, qualities and noise.  [default: 0]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, or begin it.")

@@ -1,7 +1,6 @@
 """Drawn pictures among the photographs: what screens show, and what photographs seldom have.
 
-A network that has seen photographs alone does worst on these. A few drawn crops in training help,
-and colours alone, as many as one likes, show it what it makes of a flat region.
+A network that has seen photographs alone does worst on these. A few drawn crops in training help.
 """
 
 import random
@@ -12,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-__all__ = ["draw_colours", "draw_picture"]
+__all__ = ["draw_picture"]
 
 _SHAPES = 24
 _LETTERS = string.ascii_letters + string.digits + string.punctuation + " " * 20
@@ -30,11 +29,6 @@ def draw_picture(rng: random.Random, side: int) -> Tensor:
     if kind:
         image = kind(rng, image)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def draw_colours(rng: random.Random, count: int) -> Tensor:
-    """Return colours in [0, 1], float32 (count, 3), of the kinds that :func:`draw_picture` has."""
-    return torch.tensor([_colour(rng) for _ in range(count)], dtype=torch.float32) / 255
 
 
 def _colour(rng: random.Random) -> Colour:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from gdncodec.config import DOWNSAMPLING
 from gdncodec.contexts import QUALITY_ROWS, SILENT
 from gdncodec.nn.inference import fold, prepare_inference
 from gdncodec.nn.model import CodecModel
+from gdncodec.nn.nodes import place
 from gdncodec.tiling import SLICE
 from gdncodec.training.fit import fit_contexts
 from gdncodec.weights import Model
@@ -22,13 +24,21 @@ __all__ = ["export_model"]
 
 
 def export_model(
-    network: CodecModel, pictures: "list[NDArray[np.uint8]]", *, limit: int = 64, seed: int = 0
+    network: CodecModel,
+    pictures: "list[NDArray[np.uint8]]",
+    *,
+    flat: float = 1.0,
+    limit: int = 64,
+    seed: int = 0,
 ) -> tuple[Model, dict[str, float]]:
     """Turn a network into a model, with tables and contexts fitted to latents of the pictures.
 
     Args:
         network: the trained network, in evaluation mode.
         pictures: training pictures (H, W, 3), uint8.
+        flat: divide the bins of the latent channels that hold flat colours by this, above 0. A flat
+            colour is held by a few channels alone, and where photographs decide how wide their bins
+            are, rounding tints it.
         limit: use so many of the pictures at most.
         seed: seed of the choice of pictures.
 
@@ -43,8 +53,9 @@ def export_model(
         for name, value in net.state_dict().items():
             array = value.detach().cpu().numpy()
             tensors[f"{ours}.{name}"] = array.astype(np.float16) if name in learned else array
-    tensors["log_gain"] = network.log_gain.detach().cpu().numpy()
-    tensors["log_inverse_gain"] = network.log_inverse_gain.detach().cpu().numpy()
+    finer = np.log(flat, dtype=np.float32) * _hold_flat_colours(network)
+    tensors["log_gain"] = network.log_gain.detach().cpu().numpy() + finer
+    tensors["log_inverse_gain"] = network.log_inverse_gain.detach().cpu().numpy() - finer
     model = Model(dataclasses.replace(network.config, folded=True), tensors)
 
     chosen = random.Random(seed).sample(pictures, min(limit, len(pictures)))
@@ -55,6 +66,24 @@ def export_model(
     for field in dataclasses.fields(contexts):
         tensors[f"contexts.{field.name}"] = getattr(contexts, field.name)
     return _without_silent(model), report
+
+
+@torch.inference_mode()
+def _hold_flat_colours(network: CodecModel) -> "NDArray[np.bool_]":
+    """Say which channels (M,) have symbols that change with the colour of a flat picture.
+
+    A picture of the size of one latent stands for a larger one: beyond its border it goes on.
+    """
+    levels = torch.linspace(0, 1, 5, device=network.log_gain.device)
+    colours = torch.cartesian_prod(levels, levels, levels)
+    x = colours[:, :, None, None].expand(-1, -1, DOWNSAMPLING, DOWNSAMPLING)
+    fixed = network.config.fixed_quality
+    quality = torch.full((len(x),), 100.0 if fixed is None else fixed, device=x.device)
+    where = place(quality, network.config.gain_nodes)
+    gain, _, _ = network.gains(where)
+    y = network.g_a(x - network.config.pixel_offset, where).float() * gain
+    held: NDArray[np.bool_] = (y.std(dim=0) > 1).flatten().cpu().numpy()
+    return held
 
 
 def _without_silent(model: Model) -> Model:

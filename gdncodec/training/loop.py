@@ -21,7 +21,6 @@ from gdncodec.norms.switchable import average_batch_statistics
 from gdncodec.training.checkpoint import Checkpoint
 from gdncodec.training.data import CropSampler
 from gdncodec.training.distributed import ALONE, Workers, parallel
-from gdncodec.training.drawn import draw_colours
 from gdncodec.training.meter import Meter
 from gdncodec.training.options import Stage, TrainingOptions
 from gdncodec.training.recorder import Recorder
@@ -38,12 +37,6 @@ _FAULTS = 10
 
 _ROLLBACKS = 3
 """A run that would be undone more often is given up."""
-
-_FLAT_STEPS = 4
-"""Where flat colours count, one step in so many sees them, with so many times their weight."""
-
-_COLOURS = 8
-"""Flat colours beside each crop of such a step."""
 
 _WORTH_COMPILING = 10.0
 """Minutes that a run on the CPU must have."""
@@ -154,33 +147,11 @@ def _step(
     with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
         output = learner(x, quality, stage.quantization, noise)
     bpp, mse, distortion = rate_distortion(output, x, config.metric)
-    if options.flat and state.counters.step % _FLAT_STEPS == 0:
-        flat = _flat_distortion(state, learner, stage, quality, mine)
-        distortion = distortion + _FLAT_STEPS * options.flat * flat
     loss = state.criterion(bpp, distortion, config.lambda_at(quality))
     state.optimizer.zero_grad()
     loss.backward()
     bad = state.update(before)
     return bad, torch.stack([loss, bpp.mean(), -10 * mse.log10().mean()]).detach()
-
-
-def _flat_distortion(
-    state: TrainingState, learner: nn.Module, stage: Stage, quality: Tensor, mine: slice
-) -> Tensor:
-    """Return what flat colours lose at each quality (N,) of this process, as ``255^2 * MSE``.
-
-    A square of the size of one latent is as good as a large one: beyond its border it goes on.
-    """
-    options, device = state.options, quality.device
-    rng = random.Random(_seed(options.seed, state.counters.step))
-    colours = draw_colours(rng, options.batch * _COLOURS).view(options.batch, _COLOURS, 3)
-    x = colours[mine].flatten(0, 1).to(device)[:, :, None, None]
-    x = x.expand(-1, -1, DOWNSAMPLING, DOWNSAMPLING)
-    no_noise = torch.zeros((), device=device)
-    quantization = "round" if stage.quantization == "round" else "mixed"
-    with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-        output = learner(x, quality.repeat_interleave(_COLOURS), quantization, no_noise)
-    return rate_distortion(output, x).distortion.view(-1, _COLOURS).mean(dim=1)
 
 
 def _learner(model: CodecModel, stage: Stage, team: Workers) -> nn.Module:

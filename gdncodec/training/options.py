@@ -12,7 +12,7 @@ BINDING = (
     "batch", "crop", "learning_rate", "warmup", "decay", "mixed", "frozen", "ema",
     "statistics_batches", "optimizer", "seed", "precision", "drawn", "flat",
 )  # fmt: skip
-"""Options that a run keeps when it is resumed; the others leave what a step computes as it is."""
+"""Options that a run keeps when it is resumed; the others change no model."""
 
 Precision = Literal["bf16", "float32"]
 Compile = Literal["auto", "on", "off"]
@@ -61,9 +61,8 @@ class TrainingOptions:
         precision: ``bf16`` runs the inner convolutions under autocast, ``float32`` none.
         drawn: share of the crops, 0 to 1, that are drawn and no part of a photograph, see
             :mod:`gdncodec.training.drawn`.
-        flat: weight, 0 or more, of what flat colours lose, beside what the crops do. A flat colour
-            is held by a few latent channels alone, whose bins are wide where photographs count
-            alone.
+        flat: bins of the latent channels that hold flat colours are divided by it at the end, 1 or
+            more, see :func:`gdncodec.training.export.export_model`.
         compile: ``on`` runs the network through torch.compile, ``auto`` where that pays: on CUDA,
             and on the CPU in runs of more than ten minutes, if a C++ compiler is installed.
         report_seconds: time between two reports; each validates and leaves a checkpoint.
@@ -87,7 +86,7 @@ class TrainingOptions:
     seed: int = 0
     precision: Precision = "bf16"
     drawn: float = 0.05
-    flat: float = 0.0
+    flat: float = 1.0
     compile: Compile = "auto"
     report_seconds: float = 60.0
 
@@ -100,7 +99,8 @@ class TrainingOptions:
         self._check("max_minutes", self.max_minutes is None or self.max_minutes > 0, "above 0")
         self._check("learning_rate", 0 < self.learning_rate < 1, "above 0 and below 1")
         self._check("ema", 0 <= self.ema < 1, "from 0 to below 1")
-        for name in ("warmup", "flat", "report_seconds"):
+        self._check("flat", self.flat >= 1, "1 or more")
+        for name in ("warmup", "report_seconds"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("decay", "mixed", "frozen", "drawn"):
             self._check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")

@@ -150,7 +150,7 @@ def _lead(
             monitor.note("stopping, and writing what there is; once more stops at once")
         saved = recorder.save("last.safetensors", state.checkpoint())
         points = [] if asked else recorder.validate(state)
-        model, tables = export_model(state.average, fitted, seed=options.seed)
+        model, tables = export_model(state.average, fitted, flat=options.flat, seed=options.seed)
         card = run_card(
             state.config, options, state.counters, data=data, device=team.device,
             processes=team.world, tables=tables, stopped_by_signal=asked,

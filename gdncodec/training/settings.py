@@ -7,7 +7,7 @@ from typing import Any
 from gdncodec.config import QUALITY_LAMBDAS, ModelConfig
 from gdncodec.errors import ModelError
 from gdncodec.nn.loss import check_metric
-from gdncodec.norms import TileClass, norm_info
+from gdncodec.norms import norm_info
 from gdncodec.training.checkpoint import Checkpoint, load_checkpoint
 from gdncodec.training.distributed import Workers, refuse_batch_statistics
 from gdncodec.training.options import BINDING, TrainingOptions
@@ -68,12 +68,6 @@ def settle(
         if options.batch < smallest:
             msg = f"norm {norm} needs a batch of at least {smallest}, got {options.batch}"
             raise ValueError(msg)
-        if options.flat and norm_info(norm).tile is not TileClass.POINTWISE:
-            msg = f"flat needs norms that see one position alone, such as gdn, got {norm}"
-            raise ValueError(msg)
-    if options.flat and config.metric != "mse":
-        msg = f"flat is for the metric mse, got {config.metric}"
-        raise ValueError(msg)
     team.slots(options.batch)  # refuses a batch that cannot be shared out
     refuse_batch_statistics(config, team)
     check_metric(config.metric, options.crop)
