@@ -12,7 +12,7 @@ BINDING = (
     "batch", "crop", "learning_rate", "warmup", "decay", "mixed", "frozen", "ema",
     "statistics_batches", "optimizer", "seed", "precision", "drawn", "flat",
 )  # fmt: skip
-"""Options that a run keeps when it is resumed; the others change no model."""
+"""Options that a run keeps when it is resumed; the others say how long and how fast it goes on."""
 
 Precision = Literal["bf16", "float32"]
 Compile = Literal["auto", "on", "off"]
