@@ -40,8 +40,10 @@ Pictures of 384 x 256 pixels, compressed with the model `{model}` and by Pillow.
 
 What to look for: specks around letters and thin lines, contrast that noise loses, tints of flat
 regions, and what is lost of the dark picture, which has a high PSNR only because its levels are few
-and is shown brighter than it is. Lossless WebP, which has no error at all, takes fewer bytes than
-quality {lowest} of the codec for {below_lowest}, and than quality {highest} for {below_highest}.
+and is shown brighter than it is. Lossless WebP, which has no error at all, takes fewer bytes
+
+- than quality {lowest} here: {below_lowest};
+- than quality {highest} here: {below_highest}.
 
 ![Originals and decoded pictures](plots/unusual.webp)
 
@@ -68,7 +70,7 @@ cube, and any. The three rows of a block have nearly the same bits per pixel on 
 |---|---|---|---|---|
 {tints}"""
 # Of about 0.2, 0.5 and 1.3 bpp on Kodak.
-ALIKE = {"this codec": QUALITIES, "JPEG": (6, 25, 70), "WEBP": (5, 30, 83)}
+ALIKE = {"this codec": QUALITIES, "JPEG": (6, 25, 70), "WebP": (5, 30, 83)}
 
 
 class Decoded(NamedTuple):
