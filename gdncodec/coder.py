@@ -120,12 +120,12 @@ class Tables:
 def code_lengths(frequencies: "NDArray[np.int64]", largest: int) -> "NDArray[np.float64]":
     """Return the bits of the symbols from -largest to largest under a table, then of those beyond.
 
-    Escaped symbols are counted with about what their escape takes.
+    These are counted as if they were the first one beyond.
     """
     bits = -np.log2(frequencies / TOTAL_FREQUENCY)
     half = frequencies.size // 2 - 1
-    reach = np.abs(np.arange(-largest, largest + 2)) - half
-    escape = bits[-1] + 6 + 2 * np.log2(np.maximum(reach, 1))
+    excess = np.abs(np.arange(-largest, largest + 2)) - half
+    escape = bits[-1] + _escape_bits(np.maximum(excess, 1))
     kept = min(half, largest)
     escape[largest - kept : largest + kept + 1] = bits[half - kept : half + kept + 1]
     return escape
@@ -201,9 +201,15 @@ def information(symbols: "NDArray[Any]", table_of: "NDArray[Any]", tables: Table
         excess = np.maximum(np.abs(values) - half, 0)
         entries = np.where(excess > 0, 2 * half + 1, values + half)
         total += float(tables.bits(table)[entries].sum())
-        _, lengths = np.frexp(excess[excess > 0])
-        total += float((np.log2(_LENGTHS) + lengths).sum())  # length, sign and mantissa
+        total += float(_escape_bits(excess[excess > 0]).sum())
     return total
+
+
+def _escape_bits(excess: "NDArray[np.integer[Any]]") -> "NDArray[np.float64]":
+    """Return the bits of length, sign and mantissa."""
+    _, lengths = np.frexp(excess)
+    bits: NDArray[np.float64] = np.log2(_LENGTHS) + lengths
+    return bits
 
 
 def _runs(
