@@ -87,7 +87,7 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
 )
 @click.option(
     "--flat",
-    type=click.FloatRange(1),
+    type=click.FloatRange(1, 64),
     help="Divide the bins of channels that hold flat colours, at the end.  [default: 1]",
 )
 @click.option("--seed", type=int, help="Of weights, crops, qualities and noise.  [default: 0]")

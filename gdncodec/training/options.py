@@ -61,8 +61,8 @@ class TrainingOptions:
         precision: ``bf16`` runs the inner convolutions under autocast, ``float32`` none.
         drawn: share of the crops, 0 to 1, that are drawn and no part of a photograph, see
             :mod:`gdncodec.training.drawn`.
-        flat: bins of the latent channels that hold flat colours are divided by it at the end, 1 or
-            more, see :func:`gdncodec.training.export.export_model`.
+        flat: bins of the latent channels that hold flat colours are divided by it at the end, 1 to
+            64, see :func:`gdncodec.training.export.export_model`.
         compile: ``on`` runs the network through torch.compile, ``auto`` where that pays: on CUDA,
             and on the CPU in runs of more than ten minutes, if a C++ compiler is installed.
         report_seconds: time between two reports; each validates and leaves a checkpoint.
@@ -99,7 +99,7 @@ class TrainingOptions:
         self._check("max_minutes", self.max_minutes is None or self.max_minutes > 0, "above 0")
         self._check("learning_rate", 0 < self.learning_rate < 1, "above 0 and below 1")
         self._check("ema", 0 <= self.ema < 1, "from 0 to below 1")
-        self._check("flat", self.flat >= 1, "1 or more")
+        self._check("flat", 1 <= self.flat <= 64, "from 1 to 64")
         for name in ("warmup", "report_seconds"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("decay", "mixed", "frozen", "drawn"):
