@@ -1,11 +1,11 @@
 """Wall time and peak memory of whole processes, side by side in one run.
 
-    python benchmarks/commands.py PICTURE [--repeats 5]
+    python benchmarks/commands.py IMAGE [--repeats 5]
 
 Every process runs once to warm the caches; then all of them take turns. The table gives medians and
 the ratio to importing PyTorch, which every command that runs a network begins with.
 CompressAI's `bmshj2018-factorized` (quality 4, without trained weights) compresses and decompresses
-the same picture if CompressAI is installed.
+the same image if CompressAI is installed.
 """
 
 import argparse
@@ -50,14 +50,14 @@ def measure(command):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("image", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     python = sys.executable
     gdncodec = [python, "-m", "gdncodec"]
     with tempfile.TemporaryDirectory() as folder:
         coded, decoded = f"{folder}/a.gdn", f"{folder}/a.png"
-        compress = [*gdncodec, "compress", str(options.picture), "-o", coded, "--force"]
+        compress = [*gdncodec, "compress", str(options.image), "-o", coded, "--force"]
         measure(compress)
         commands = {
             "python -c pass": [python, "-c", "pass"],
@@ -68,7 +68,7 @@ def main():
             "gdncodec decompress": [*gdncodec, "decompress", coded, "-o", decoded, "--force"],
         }
         if importlib.util.find_spec("compressai"):
-            commands["CompressAI, both ways"] = [python, "-c", COMPRESSAI, str(options.picture)]
+            commands["CompressAI, both ways"] = [python, "-c", COMPRESSAI, str(options.image)]
         results = {name: [] for name in commands}
         for turn in range(options.repeats + 1):
             for name, command in commands.items():

@@ -1,10 +1,10 @@
 """What contexts save, what they cost, and how evenly the qualities lie.
 
-    python benchmarks/entropy.py --pictures FOLDER {--train FOLDER | --steps} [--model MODEL]
+    python benchmarks/entropy.py --images FOLDER {--train FOLDER | --steps} [--model MODEL]
 
-Symbols of the pictures are coded as in files, beside their information under one table for each
-channel and quality, counted on every 18th picture of the training data. Times are medians over the
-pictures, on one thread. ``--steps`` takes the pictures through all whole qualities instead, as
+Symbols of the images are coded as in files, beside their information under one table for each
+channel and quality, counted on every 18th image of the training data. Times are medians over the
+images, on one thread. ``--steps`` takes the images through all whole qualities instead, as
 files, and says where the size or the PSNR falls.
 """
 
@@ -21,32 +21,30 @@ from gdncodec.catalog import find_model
 from gdncodec.codec import Codec
 from gdncodec.engines.torch import TorchEngine
 from gdncodec.evaluation.metrics import psnr_rgb
-from gdncodec.image import Picture
-from gdncodec.training.data import find_pictures, read_rgb
-from gdncodec.weights import Model, load_model
+from gdncodec.images.raster import RasterImage
+from gdncodec.modelfile import Model, load_model
+from gdncodec.training.data import find_images, read_rgb
 
 QUALITIES = (0, 20, 40, 60, 80, 100)
 LARGEST = 128  # symbol that has a table entry of its own
 UNSEEN = 0.02  # counts of a symbol that was not seen, falling away from zero
 
 
-def symbols(
-    model: Model, engine: TorchEngine, pictures: list[Any], quality: float
-) -> Iterator[Any]:
-    """Give the symbols (M, rows, columns) of the upper left of each picture."""
+def symbols(model: Model, engine: TorchEngine, images: list[Any], quality: float) -> Iterator[Any]:
+    """Give the symbols (M, rows, columns) of the upper left of each image."""
     gain = model.gain(quality) * ~model.silent(quality)
-    for pixels in pictures:
+    for pixels in images:
         height, width = (min(n // 16 * 16, 1024) for n in pixels.shape[:2])
         y = engine.analysis(pixels[:height, :width].copy(), quality)
         yield np.rint((y - model.centre[:, None, None]) * gain[:, None, None]).astype(np.int32)
 
 
-def code_lengths(model: Model, engine: TorchEngine, pictures: list[Any], quality: float) -> Any:
-    """Return the bits (M, symbols) of one table for each channel, counted on pictures."""
+def code_lengths(model: Model, engine: TorchEngine, images: list[Any], quality: float) -> Any:
+    """Return the bits (M, symbols) of one table for each channel, counted on images."""
     values = np.arange(-LARGEST, LARGEST + 1)
     counts = np.zeros((model.config.latent_channels, len(values)))
     counts += UNSEEN * np.exp(-np.abs(values) / 20)
-    for k in symbols(model, engine, pictures, quality):
+    for k in symbols(model, engine, images, quality):
         for channel, row in enumerate(at(k)):
             counts[channel] += np.bincount(row, minlength=len(values))
     return -np.log2(counts / counts.sum(axis=1, keepdims=True))
@@ -57,7 +55,7 @@ def at(k: Any) -> Any:
     return k.clip(-LARGEST, LARGEST).reshape(len(k), -1) + LARGEST
 
 
-def contexts(model: Model, training: list[Any], pictures: list[Any]) -> None:
+def contexts(model: Model, training: list[Any], images: list[Any]) -> None:
     engine = TorchEngine(model, None)
     print(
         "| quality | bpp, one table a channel | bpp as coded | saving | encode, ms | decode, ms |"
@@ -67,7 +65,7 @@ def contexts(model: Model, training: list[Any], pictures: list[Any]) -> None:
         lengths = code_lengths(model, engine, training, quality)
         static = coded = area = 0.0
         encoding, decoding = [], []
-        for k in symbols(model, engine, pictures, quality):
+        for k in symbols(model, engine, images, quality):
             area += 256 * k[0].size
             static += np.take_along_axis(lengths, at(k), axis=1).sum()
             began = time.perf_counter()
@@ -87,7 +85,7 @@ def steps(codec: Codec, files: list[Path]) -> None:
     for file in files:
         pixels, before = read_rgb(file), None
         for quality in range(101):
-            data = codec.compress(Picture(pixels), quality)
+            data = codec.compress(RasterImage(pixels), quality)
             now = len(data), psnr_rgb(pixels, codec.decompress(data).pixels)
             if before:
                 count += 1
@@ -105,19 +103,19 @@ def steps(codec: Codec, files: list[Path]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--train", type=Path, help="training pictures; not needed for the steps")
-    parser.add_argument("--pictures", type=Path, required=True, help="pictures to code")
+    parser.add_argument("--train", type=Path, help="training images; not needed for the steps")
+    parser.add_argument("--images", type=Path, required=True, help="images to code")
     parser.add_argument("--model", help="name or path; the default model if not given")
     parser.add_argument("--steps", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    files = find_pictures([options.pictures])
+    files = find_images([options.images])
     if options.steps:
         steps(Codec(options.model), files)
         return
     if not options.train:
         parser.error("give --train or --steps")
-    training = [read_rgb(file) for file in find_pictures([options.train])[::18]]
+    training = [read_rgb(file) for file in find_images([options.train])[::18]]
     contexts(load_model(find_model(options.model)), training, [read_rgb(file) for file in files])
 
 

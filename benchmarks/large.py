@@ -1,8 +1,8 @@
-"""Memory and time of a large picture, beside those of a picture of one slice, in one run.
+"""Memory and time of a large image, beside those of an image of one slice, in one run.
 
-    python benchmarks/large.py --pictures FOLDER [--side 10000] [--json FILE]
+    python benchmarks/large.py --images FOLDER [--side 10000] [--json FILE]
 
-The large picture is a mosaic of the folder's pictures, mirrored at random so that nothing repeats;
+The large image is a mosaic of the folder's images, mirrored at random so that nothing repeats;
 the small one is a part of it of 1024 x 1024 pixels. Peak memory is that of whole ``gdncodec``
 processes. Times of both sizes are taken in turns in one process, because only their ratio means
 something on a machine that does other work.
@@ -27,7 +27,7 @@ REGION = 512
 
 
 def mosaic(folder: Path, side: int) -> Image.Image:
-    """Return a square picture of random parts of pictures."""
+    """Return a square image of random parts of images."""
     rng = np.random.default_rng(7)
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
     result = Image.new("RGB", (side, side))
@@ -96,18 +96,18 @@ def measure_processes(work: Path, side: int, targets: list[str]) -> dict[str, An
 def measure_in_turns(work: Path, side: int) -> dict[str, Any]:
     """Measure the ratios of times, with a codec that is already loaded."""
     from gdncodec.codec import Codec
-    from gdncodec.image import read_picture
-    from gdncodec.tiling import Region
+    from gdncodec.images.reading import read_image
+    from gdncodec.tiles.geometry import Region
 
     Image.MAX_IMAGE_PIXELS = None
     codec = Codec()
-    pictures = {name: read_picture(work / f"{name}.png") for name in ("small", "large")}
-    files = {name: (work / f"{name}.gdn").read_bytes() for name in pictures}
-    pixels = {name: p.pixels[..., 0].size for name, p in pictures.items()}
+    images = {name: read_image(work / f"{name}.png") for name in ("small", "large")}
+    files = {name: (work / f"{name}.gdn").read_bytes() for name in images}
+    pixels = {name: p.pixels[..., 0].size for name, p in images.items()}
     region = Region(side // 2 - 247, side // 2 - 247, REGION, REGION)
     found: dict[str, Any] = {}
     for name, work_on in (
-        ("compress", lambda n: codec.compress(pictures[n])),
+        ("compress", lambda n: codec.compress(images[n])),
         ("decompress", lambda n: codec.decompress(files[n])),
     ):
         turns = in_turns(lambda w=work_on: w("small"), lambda w=work_on: w("large"))
@@ -124,16 +124,16 @@ def measure_in_turns(work: Path, side: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Make the pictures, measure, print."""
+    """Make the images, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--side", type=int, default=10000)
     parser.add_argument("--target", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        large = mosaic(options.pictures, options.side)
+        large = mosaic(options.images, options.side)
         large.save(work / "large.png", compress_level=1)
         large.crop((0, 0, SMALL, SMALL)).save(work / "small.png")
         found = {

@@ -38,7 +38,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from gdncodec.config import ModelConfig
-from gdncodec.training.data import CropSampler, find_pictures, load_pictures
+from gdncodec.training.data import CropSampler, find_images, load_images
 from gdncodec.training.distributed import Workers
 from gdncodec.training.loop import train
 from gdncodec.training.options import TrainingOptions
@@ -119,7 +119,7 @@ def compressai_loop(files: Sequence[Path], options: argparse.Namespace) -> Turn:
 
 
 def our_loop(
-    pictures: Sequence[Tensor], config: ModelConfig, precision: str, options: argparse.Namespace
+    images: Sequence[Tensor], config: ModelConfig, precision: str, options: argparse.Namespace
 ) -> Turn:
     """Return steps of our loop, as it is far from the end of a run."""
     how = TrainingOptions(
@@ -134,7 +134,7 @@ def our_loop(
     )
     team = Workers(device=torch.device(options.device))
     state = TrainingState(config, how, team)
-    sampler = CropSampler(pictures, how.crop, how.batch, how.seed, device=team.device)
+    sampler = CropSampler(images, how.crop, how.batch, how.seed, device=team.device)
 
     def turn(steps: int) -> None:
         state.options = dataclasses.replace(how, steps=state.counters.step + steps)
@@ -213,7 +213,7 @@ def measure(
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--data", type=Path, required=True, help="folder of images")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     parser.add_argument("--batch", type=int, default=8)
@@ -223,7 +223,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=2, help="steps before the first round")
     parser.add_argument("--compile", choices=["auto", "on", "off"], default="auto")
     parser.add_argument("--workers", type=int, help="processes that read for CompressAI's loop")
-    parser.add_argument("--pictures", type=int, default=100, help="use so many at most")
+    parser.add_argument("--images", type=int, default=100, help="use so many at most")
     parser.add_argument("--only", type=int, default=0, help="the first rows only, so many")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
@@ -237,8 +237,8 @@ def main() -> None:
     options = arguments()
     if options.threads:
         torch.set_num_threads(options.threads)
-    found_files = find_pictures([options.data])[: options.pictures]
-    pictures, files = load_pictures(found_files, options.crop, print)
+    found_files = find_images([options.data])[: options.images]
+    images, files = load_images(found_files, options.crop, print)
 
     same = ModelConfig("gdn", "gdn", (N, N, N), (N, N, N), M, padding="zeros")
     simpler = dataclasses.replace(same, norm="gdn1", synthesis_norm="gdn1")
@@ -251,7 +251,7 @@ def main() -> None:
     }
     rows = dict(list(rows.items())[: options.only or None])
     loops = {
-        name: our_loop(pictures, config, precision, options)
+        name: our_loop(images, config, precision, options)
         if name.startswith("gdncodec")
         else compressai_loop(files, options)
         for name, (config, precision) in rows.items()

@@ -1,9 +1,9 @@
-"""What the codec does to pictures that are no photographs in good light.
+"""What the codec does to images that are no photographs in good light.
 
     python benchmarks/unusual.py [--model MODEL]
 
-Pictures are drawn, compressed at several qualities, and as PNG and WebP by Pillow. The numbers
-go to ``docs/unusual.md``, the pictures, side by side, to ``docs/plots/unusual.webp``.
+Images are drawn, compressed at several qualities, and as PNG and WebP by Pillow. The numbers
+go to ``docs/unusual.md``, the images, side by side, to ``docs/plots/unusual.webp``.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from gdncodec.codec import Codec
 from gdncodec.evaluation.metrics import psnr_rgb
-from gdncodec.image import Picture
+from gdncodec.images.raster import RasterImage
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = WIDTH, HEIGHT = 384, 256
@@ -30,40 +30,40 @@ PILLOW: dict[str, dict[str, Any]] = {
     "WebP lossless": {"format": "WEBP", "method": 6, "lossless": True, "quality": 100},
     "WebP 50": {"format": "WEBP", "method": 6, "quality": 50},
 }
-# What is shown of some pictures: how many times as large, left and top of the part.
+# What is shown of some images: how many times as large, left and top of the part.
 PARTS = {"text": (2, 0, 0), "noise": (8, 0, 0), "line art": (2, 90, 64), "dark": (2, 90, 5)}
 PARTS["gradient"] = (2, 96, 64)
-PAGE = """# Unusual pictures
+PAGE = """# Unusual images
 
-Pictures of 384 x 256 pixels, compressed with the model `{model}` and by Pillow.
+Images of 384 x 256 pixels, compressed with the model `{model}` and by Pillow.
 `python benchmarks/unusual.py` makes this page.
 
 What to look for: specks around letters and thin lines, contrast that noise loses, tints of flat
-regions, and what is lost of the dark picture, which has a high PSNR only because its levels are few
+regions, and what is lost of the dark image, which has a high PSNR only because its levels are few
 and is shown brighter than it is. Lossless WebP, which has no error at all, takes fewer bytes
 
 - than quality {lowest} here: {below_lowest};
 - than quality {highest} here: {below_highest}.
 
-![Originals and decoded pictures](plots/unusual.webp)
+![Originals and decoded images](plots/unusual.webp)
 
 ## Bytes and PSNR
 
-| picture | q20 | q50 | q80 | PNG | WebP lossless | WebP 50 |
+| image | q20 | q50 | q80 | PNG | WebP lossless | WebP 50 |
 |---|---|---|---|---|---|---|
 {sizes}
 ## Errors in levels of 255
 
-Colour shift is the mean of the decoded picture minus that of the original. The last two columns
-are the largest error in flat regions, further than {far} pixels from any edge: inside the picture,
+Colour shift is the mean of the decoded image minus that of the original. The last two columns
+are the largest error in flat regions, further than {far} pixels from any edge: inside the image,
 and within {far} pixels of its border. A dash means that there is no such region.
 
-| picture | codec | shift of R | of G | of B | error inside | at the border |
+| image | codec | shift of R | of G | of B | error inside | at the border |
 |---|---|---|---|---|---|---|
 {errors}
 ## Flat colours in levels of 255
 
-The largest shift of a channel, of {colours} pictures of one colour: greys, the corners of the RGB
+The largest shift of a channel, of {colours} images of one colour: greys, the corners of the RGB
 cube, and any. The three rows of a block have nearly the same bits per pixel on photographs.
 
 | quality | mean | 90 % are below | largest | mean of the greys |
@@ -74,7 +74,7 @@ ALIKE = {"this codec": QUALITIES, "JPEG": (6, 25, 70), "WebP": (5, 30, 83)}
 
 
 class Decoded(NamedTuple):
-    """A picture after one codec, and its errors in levels; -1 where there is no flat region."""
+    """An image after one codec, and its errors in levels; -1 where there is no flat region."""
 
     pixels: Any
     bytes: int
@@ -111,7 +111,7 @@ def line_art() -> Image.Image:
     return image
 
 
-def pictures() -> dict[str, Image.Image]:
+def images() -> dict[str, Image.Image]:
     greys = np.array([[112, 128, 144], [136, 120, 104]], np.uint8).repeat(128, 0).repeat(128, 1)
     noise = np.random.default_rng(7).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     dark = ImageOps.fit(Image.open(ROOT / "data/astronaut.png"), SIZE, centering=(0.5, 0.1))
@@ -129,7 +129,7 @@ def pictures() -> dict[str, Image.Image]:
 
 
 def shown(name: str, image: Image.Image) -> Image.Image:
-    """Return a picture, or the part that says most of it; a dark one is made brighter."""
+    """Return an image, or the part that says most of it; a dark one is made brighter."""
     times, left, top = PARTS.get(name, (1, 0, 0))
     image = image.point(lambda level: min(10 * level, 255)) if name == "dark" else image
     part = image.crop((left, top, left + WIDTH // times, top + HEIGHT // times))
@@ -157,7 +157,7 @@ def compared(image: Image.Image, pixels: Any, size: int) -> Decoded:
 def measure(codec: Codec, image: Image.Image) -> dict[str, Decoded]:
     found = {}
     for quality in QUALITIES:
-        data = codec.compress(Picture(np.asarray(image)), quality)
+        data = codec.compress(RasterImage(np.asarray(image)), quality)
         found[f"q{quality}"] = compared(image, codec.decompress(data).pixels, len(data))
     for name, options in PILLOW.items():
         image.save(file := io.BytesIO(), **options)
@@ -174,7 +174,7 @@ def colours() -> Any:
 
 
 def shift(color: Any, decode: Callable[[Any], Any]) -> float:
-    """Return the largest shift of a channel, in the mean over the middle of a flat picture."""
+    """Return the largest shift of a channel, in the mean over the middle of a flat image."""
     flat = np.full((128, 192, 3), color, np.uint8)
     return float(np.abs((decode(flat).astype(float) - flat)[32:96, 48:144].mean(axis=(0, 1))).max())
 
@@ -183,7 +183,7 @@ def tints(codec: Codec) -> str:
     """Return rows of a table: the shifts of flat colours."""
 
     def by_codec(pixels: Any, quality: int) -> Any:
-        return codec.decompress(codec.compress(Picture(pixels), quality)).pixels
+        return codec.decompress(codec.compress(RasterImage(pixels), quality)).pixels
 
     def by_pillow(pixels: Any, quality: int, kind: str) -> Any:
         Image.fromarray(pixels).save(file := io.BytesIO(), kind, quality=quality)
@@ -243,8 +243,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="name or path; the default model if not given")
     codec = Codec(parser.parse_args().model)
-    images = pictures()
-    found = {name: measure(codec, image) for name, image in images.items()}
+    examples = images()
+    found = {name: measure(codec, image) for name, image in examples.items()}
     (ROOT / "docs/unusual.md").write_text(
         page(codec.entry.name, found, tints(codec)), encoding="utf-8"
     )

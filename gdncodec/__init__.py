@@ -8,6 +8,8 @@
 Importing the package loads nothing else; the first call loads torch.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 from gdncodec._version import __version__
@@ -34,14 +36,14 @@ __all__ = [
 
 
 def compress(
-    image: "Image.Image | NDArray[Any]",
+    image: Image.Image | NDArray[Any],
     *,
     quality: float | None = None,
     effort: int | None = None,
-    model: "str | Path | None" = None,
+    model: str | Path | None = None,
     device: str | None = None,
 ) -> bytes:
-    """Compress a picture.
+    """Compress an image.
 
     Args:
         image: a Pillow image, or a uint8 array (H, W, 3) in RGB.
@@ -61,12 +63,12 @@ def compress(
         ModelError: there is no such model, or its file is damaged.
         ValueError: an argument is out of range, or the array is not uint8 (H, W, 3).
     """
-    from gdncodec import installed
+    from gdncodec import api as installed
 
     return installed.compress(image, quality=quality, effort=effort, model=model, device=device)
 
 
-def decompress(data: bytes, *, device: str | None = None) -> "NDArray[np.uint8]":
+def decompress(data: bytes, *, device: str | None = None) -> NDArray[np.uint8]:
     """Decompress the bytes of a ``.gdn`` file.
 
     Args:
@@ -74,19 +76,19 @@ def decompress(data: bytes, *, device: str | None = None) -> "NDArray[np.uint8]"
         device: a torch device; None takes the CPU.
 
     Returns:
-        uint8 array (H, W, 3) in RGB; three equal channels for a grey picture. Transparency and
-        what a picture has beyond 8 bits are left out; :func:`open` keeps them.
+        uint8 array (H, W, 3) in RGB; three equal channels for a grey image. Transparency and
+        what an image has beyond 8 bits are left out; :func:`open` keeps them.
 
     Raises:
         FormatError: the data are damaged, truncated, or not a ``.gdn`` file.
         ModelError: the model that made the file is not installed.
     """
-    from gdncodec import installed
+    from gdncodec import api as installed
 
     return installed.decompress(data, device=device)
 
 
-def open(source: "str | os.PathLike[str]") -> "Image.Image":
+def open(source: str | os.PathLike[str]) -> Image.Image:
     """Read a ``.gdn`` file as a Pillow image.
 
     Args:
@@ -103,6 +105,6 @@ def open(source: "str | os.PathLike[str]") -> "Image.Image":
     """
     from pathlib import Path
 
-    from gdncodec import installed
+    from gdncodec import api as installed
 
     return installed.open_gdn(Path(source))

@@ -66,7 +66,7 @@ class ModelEntry:
 
     @property
     def fingerprint(self) -> bytes:
-        """First 8 bytes of the SHA-256 over what decoding needs; see :mod:`gdncodec.weights`."""
+        """First 8 bytes of the SHA-256 over what decoding needs; see :mod:`gdncodec.modelfile`."""
         try:
             return bytes.fromhex(self.metadata["fingerprint"])
         except ValueError as error:

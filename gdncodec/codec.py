@@ -1,45 +1,52 @@
-"""From picture to bytes and back: the only file that sees all stages.
+"""From image to bytes and back: the only file that sees all stages.
 
 ::
 
-    compress:   picture -> pad -> analysis -> * gain, round -> coder -> container -> bytes
-    decompress: bytes -> container -> coder -> * inverse gain -> synthesis -> crop -> picture
+    compress:   image -> pad -> analysis -> * gain, round -> coder -> container -> bytes
+    decompress: bytes -> container -> coder -> * inverse gain -> synthesis -> crop -> image
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from __future__ import annotations
+
+from dataclasses import asdict
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from gdncodec.alpha import pack_alpha, unpack_alpha
 from gdncodec.catalog import ModelEntry, find_model
-from gdncodec.coder import MAX_SYMBOL
 from gdncodec.container import (
     ChunkType,
     ColorMode,
     Container,
     Header,
     join_slices,
+    metadata_chunks,
+    metadata_fields,
     pack,
     split_slices,
     unpack,
 )
+from gdncodec.encoder.fidelity import fidelity
+from gdncodec.encoder.refinement import ROUNDS, Edges, refine
+from gdncodec.encoder.targets import Target, search
 from gdncodec.engines.torch import TorchEngine
+from gdncodec.entropy.coder import MAX_SYMBOL
 from gdncodec.errors import FormatError, ImageError, ModelError
-from gdncodec.fidelity import fidelity
-from gdncodec.image import Picture, as_image, info_of, pillow_mode
+from gdncodec.images.alpha import pack_alpha, unpack_alpha
+from gdncodec.images.raster import Metadata, RasterImage
+from gdncodec.images.writing import as_image, pillow_mode
+from gdncodec.modelfile import load_model
 from gdncodec.norms import norm_info
-from gdncodec.rate import Target, search
-from gdncodec.refine import ROUNDS, Edges, refine
-from gdncodec.tiled import MAX_WHOLE_PIXELS, Progress, TiledTransforms
-from gdncodec.tiling import Rectangle, Region, in_pixels, latent_shape, slices
-from gdncodec.weights import load_model
+from gdncodec.tiles.geometry import Rectangle, Region, in_pixels, latent_shape, slices
+from gdncodec.tiles.transforms import MAX_WHOLE_PIXELS, Progress, TiledTransforms
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 __all__ = ["DEFAULT_EFFORT", "DEFAULT_QUALITY", "MAX_PIXELS", "Codec"]
@@ -47,10 +54,10 @@ __all__ = ["DEFAULT_EFFORT", "DEFAULT_QUALITY", "MAX_PIXELS", "Codec"]
 DEFAULT_QUALITY = 50.0
 
 DEFAULT_EFFORT = 0
-"""Of 0 to 9; see :mod:`gdncodec.refine`."""
+"""Of 0 to 9; see :mod:`gdncodec.encoder.refinement`."""
 
 MAX_PIXELS = 1 << 28
-"""Largest picture that is decoded unless the caller raises it: 268 megapixels."""
+"""Largest image that is decoded unless the caller raises it: 268 megapixels."""
 
 _LUMA = (19595, 38470, 7471)
 """Weights of R, G and B out of 65536, as in Pillow's conversion to grey (ITU-R BT.601)."""
@@ -67,20 +74,20 @@ class _Decoding(NamedTuple):
 
     header: Header
     region: Region
-    parts: "Iterator[tuple[Rectangle, NDArray[Any]]]"
+    parts: Iterator[tuple[Rectangle, NDArray[Any]]]
     """Rows and columns in the region, and their pixels; see :meth:`Codec._parts`."""
-    alpha: "NDArray[np.uint8] | None"
-    metadata: dict[ChunkType, bytes]
+    alpha: NDArray[np.uint8] | None
+    metadata: Metadata
 
 
 class _Encoding(NamedTuple):
-    """A picture on its way to bytes."""
+    """An image on its way to bytes."""
 
-    picture: Picture
+    image: RasterImage
     extra: dict[ChunkType, bytes]
     """What the file holds besides the latents."""
     rounds: int
-    """How often symbols are moved; see :mod:`gdncodec.refine`."""
+    """How often symbols are moved; see :mod:`gdncodec.encoder.refinement`."""
     progress: Progress | None
 
 
@@ -113,7 +120,7 @@ class Codec:
 
     def compress(
         self,
-        picture: Picture,
+        image: RasterImage,
         quality: float | None = None,
         *,
         target: Target | None = None,
@@ -124,33 +131,34 @@ class Codec:
         """Return the bytes of a ``.gdn`` file.
 
         Args:
-            picture: what to compress.
+            image: what to compress.
             quality: 0 to 100, rounded to hundredths; None takes 50, or the only quality of a
                 model of one rate.
             target: look for the quality that meets it, instead of taking one.
             progress: called with the number of tiles analysed and of all tiles, without a target.
             on_trial: called with the number of each trial, from 1, that looks for a quality.
-            effort: 0 to 9, how long to look for better symbols, see :mod:`gdncodec.refine`; None
-                takes DEFAULT_EFFORT, or 0 with a model for which only that is possible.
+            effort: 0 to 9, how long to look for better symbols, see
+                :mod:`gdncodec.encoder.refinement`; None takes DEFAULT_EFFORT, or 0 with a model for
+                which only that is possible.
 
         Raises:
-            ImageError: the picture is too large for a model that measures all of a picture.
+            ImageError: the image is too large for a model that measures all of an image.
             ValueError: the quality is out of range, or not the model's only one; or no quality
                 meets the target.
         """
         quality = self._checked_quality(quality, target)
-        height, width, _ = picture.pixels.shape
+        height, width, _ = image.pixels.shape
         if not self._transforms.accepts(height, width):
             msg = (
                 f"{width} x {height} pixels are over the limit of {MAX_WHOLE_PIXELS} of model "
-                f"{self.entry.name}, whose norm measures all of a picture; use a model with a "
+                f"{self.entry.name}, whose norm measures all of an image; use a model with a "
                 "local norm, such as gdn1"
             )
             raise ImageError(msg)
-        extra = dict(picture.metadata)
-        if picture.alpha is not None:
-            extra[ChunkType.ALPHA] = pack_alpha(picture.alpha)
-        work = _Encoding(picture, extra, self._rounds(effort), None if target else progress)
+        extra = metadata_chunks(**asdict(image.metadata))
+        if image.alpha is not None:
+            extra[ChunkType.ALPHA] = pack_alpha(image.alpha)
+        work = _Encoding(image, extra, self._rounds(effort), None if target else progress)
         if target:
             return self._aimed(work, target, on_trial)
         return self._packed(work, quality, self._symbols(work, quality))
@@ -162,19 +170,19 @@ class Codec:
         region: Region | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
-    ) -> Picture:
-        """Return the picture in the bytes of a ``.gdn`` file, or a region of it.
+    ) -> RasterImage:
+        """Return the image in the bytes of a ``.gdn`` file, or a region of it.
 
         Args:
             data: the file.
             region: decode this rectangle alone, from no more slices than it needs.
-            max_pixels: refuse larger pictures before anything is allocated.
+            max_pixels: refuse larger images before anything is allocated.
             progress: called with the number of tiles done and of all tiles.
 
         Raises:
             FormatError: the file is damaged, or larger than allowed.
             ModelError: the file was made with another model.
-            ValueError: the region is not inside the picture, or the model decodes whole pictures
+            ValueError: the region is not inside the image, or the model decodes whole images
                 only.
         """
         decoding = self._decoding(data, region, max_pixels, progress)
@@ -187,7 +195,7 @@ class Codec:
         if bands == 1:
             pixels = np.broadcast_to(pixels, (height, width, 3))
         metadata = decoding.metadata
-        return Picture(pixels, header.color_mode, metadata, header.depth, decoding.alpha)
+        return RasterImage(pixels, header.color_mode, metadata, header.depth, decoding.alpha)
 
     def decompress_image(
         self,
@@ -199,7 +207,7 @@ class Codec:
     ) -> Image.Image:
         """Return what :meth:`decompress` returns as a Pillow image.
 
-        It goes there tile by tile, so that a large picture is in memory once.
+        It goes there tile by tile, so that a large image is in memory once.
         """
         decoding = self._decoding(data, region, max_pixels, progress)
         header, alpha = decoding.header, decoding.alpha
@@ -208,7 +216,7 @@ class Codec:
         for (rows, columns), part in decoding.parts:
             opacity = None if alpha is None else alpha[rows, columns]
             image.paste(as_image(part, opacity, mode), (columns.start, rows.start))
-        image.info.update(info_of(decoding.metadata))
+        image.info.update(decoding.metadata.info)
         return image
 
     def estimated_bits(self, data: bytes) -> float:
@@ -224,23 +232,23 @@ class Codec:
             self._model.slice_information(self._decoded(header, part), quality) for part in parts
         )
 
-    def _decoded(self, header: Header, part: _Slice) -> "NDArray[np.int32]":
+    def _decoded(self, header: Header, part: _Slice) -> NDArray[np.int32]:
         """Return the symbols (M, rows, columns) of a slice."""
         return self._model.decode_slice(part.data, part.size, header.quality)
 
     # Towards bytes.
 
-    def _header(self, picture: Picture, quality: float) -> Header:
-        height, width, _ = picture.pixels.shape
+    def _header(self, image: RasterImage, quality: float) -> Header:
+        height, width, _ = image.pixels.shape
         fingerprint = self._model.fingerprint
-        return Header(picture.color_mode, picture.depth, quality, fingerprint, width, height)
+        return Header(image.color_mode, image.depth, quality, fingerprint, width, height)
 
     def _packed(
-        self, work: _Encoding, quality: float, symbols: "Iterable[NDArray[np.signedinteger[Any]]]"
+        self, work: _Encoding, quality: float, symbols: Iterable[NDArray[np.signedinteger[Any]]]
     ) -> bytes:
         """Code the slices of symbols, and return the file."""
         coded = [self._model.encode_slice(k, quality) for k in symbols]
-        header = self._header(work.picture, quality)
+        header = self._header(work.image, quality)
         return pack(header, {ChunkType.LATENTS: join_slices(coded), **work.extra})
 
     def _aimed(
@@ -250,7 +258,7 @@ class Codec:
         files: dict[float, bytes] = {}
         measured: dict[float, list[NDArray[np.signedinteger[Any]]]] = {}  # the last trial alone
         trials = count(1)
-        pixels = work.picture.pixels
+        pixels = work.image.pixels
         bits_per_byte = 8 / pixels[..., 0].size
         side = {"side": MAX_WHOLE_PIXELS} if self._transforms.whole_synthesis else {}
 
@@ -260,7 +268,7 @@ class Codec:
             if target.is_size:
                 files[quality] = self._packed(work, quality, self._symbols(work, quality))
                 return len(files[quality]) * (1 if target.unit == "bytes" else bits_per_byte)
-            header = self._header(work.picture, quality)
+            header = self._header(work.image, quality)
             measured.clear()
             measured[quality] = [_compact(k) for k in self._symbols(work, quality)]
             decode = partial(self._parts, header, measured[quality].__getitem__)
@@ -271,9 +279,9 @@ class Codec:
             return files[quality]
         return self._packed(work, quality, measured.get(quality) or self._symbols(work, quality))
 
-    def _symbols(self, work: _Encoding, quality: float) -> "Iterator[NDArray[np.int32]]":
-        """Yield the symbols of a picture, slice by slice."""
-        pixels = work.picture.pixels
+    def _symbols(self, work: _Encoding, quality: float) -> Iterator[NDArray[np.int32]]:
+        """Yield the symbols of an image, slice by slice."""
+        pixels = work.image.pixels
         rows, columns = latent_shape(*pixels.shape[:2])
         latents = self._transforms.latents(pixels, quality, work.progress)
         for where, y in zip(slices(rows, columns), latents, strict=True):
@@ -287,12 +295,12 @@ class Codec:
 
     def _refined(
         self,
-        symbols: "NDArray[np.int32]",
-        pixels: "NDArray[Any]",
+        symbols: NDArray[np.int32],
+        pixels: NDArray[Any],
         edges: Edges,
         rounds: int,
         quality: float,
-    ) -> "NDArray[np.int32]":
+    ) -> NDArray[np.int32]:
         return refine(
             symbols,
             pixels,
@@ -322,7 +330,7 @@ class Codec:
             raise ValueError(msg)
         return ROUNDS[effort]
 
-    def _rounded(self, y: "NDArray[np.floating[Any]]", quality: float) -> "NDArray[np.int32]":
+    def _rounded(self, y: NDArray[np.floating[Any]], quality: float) -> NDArray[np.int32]:
         centred = y - self._model.centre[:, None, None]
         rounded = np.rint(centred * self._model.gain(quality)[:, None, None])
         if not np.abs(rounded).max() <= MAX_SYMBOL:  # also catches NaN
@@ -366,7 +374,7 @@ class Codec:
         if ChunkType.ALPHA in container.chunks:
             alpha = unpack_alpha(container.chunks[ChunkType.ALPHA], header.height, header.width)
             alpha = alpha[region.rectangle]
-        metadata = {ChunkType(k): v for k, v in container.chunks.items() if k >= ChunkType.ICC}
+        metadata = Metadata(**metadata_fields(container.chunks))
         parts = self._parts(header, lambda n: self._decoded(header, coded[n]), region, progress)
         return _Decoding(header, region, parts, alpha, metadata)
 
@@ -383,7 +391,7 @@ class Codec:
         limit = max_pixels if fits else min(max_pixels, MAX_WHOLE_PIXELS)
         if header.width * header.height > limit:
             size = f"{header.width} x {header.height}"
-            msg = f"the picture has {size} pixels, over the limit of {limit}"
+            msg = f"the image has {size} pixels, over the limit of {limit}"
             raise FormatError(msg)
         grid = slices(*latent_shape(header.height, header.width))
         parts = split_slices(container.chunks[ChunkType.LATENTS], len(grid))
@@ -395,10 +403,10 @@ class Codec:
     def _parts(
         self,
         header: Header,
-        symbols_of: "Callable[[int], NDArray[np.signedinteger[Any]]]",
+        symbols_of: Callable[[int], NDArray[np.signedinteger[Any]]],
         region: Region,
         progress: Progress | None = None,
-    ) -> "Iterator[tuple[Rectangle, NDArray[Any]]]":
+    ) -> Iterator[tuple[Rectangle, NDArray[Any]]]:
         """Yield parts of a region, (h, w, 3) or for grey (h, w, 1), of the header's kind."""
         inverse_gain = self._model.inverse_gain(header.quality)[:, None, None]
         centre = self._model.centre[:, None, None]
@@ -418,13 +426,13 @@ class Codec:
                 yield where, _luma(part)
 
 
-def _compact(symbols: "NDArray[np.int32]") -> "NDArray[np.signedinteger[Any]]":
-    """Return symbols in 16 bits if they fit: those of a large picture take much memory."""
+def _compact(symbols: NDArray[np.int32]) -> NDArray[np.signedinteger[Any]]:
+    """Return symbols in 16 bits if they fit: those of a large image take much memory."""
     fits = np.abs(symbols).max() <= np.iinfo(np.int16).max
     return symbols.astype(np.int16) if fits else symbols
 
 
-def _luma(pixels: "NDArray[Any]") -> "NDArray[Any]":
+def _luma(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return the luma (H, W, 1) of RGB pixels, in their type."""
     weighted = pixels.astype(np.uint32) * np.array(_LUMA, np.uint32)
     total: NDArray[Any] = (weighted.sum(-1, dtype=np.uint32, keepdims=True) + 0x8000) >> 16

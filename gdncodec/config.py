@@ -1,5 +1,7 @@
 """What a codec is made of, as it is written into its model file."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
@@ -88,7 +90,7 @@ class ModelConfig:
         pixel_offset: taken from the pixels, 0 to 1, before the analysis, and added after the
             synthesis; other than MID_GREY only in codecs that were trained elsewhere.
         padding: how the input of every convolution goes on beyond its border: as its outermost
-            values, so that a flat picture has a flat latent, or as ``zeros``.
+            values, so that a flat image has a flat latent, or as ``zeros``.
         metric: the distortion: ``mse`` is ``255^2 * MSE`` with MSE on [0, 1], ``ms-ssim`` is
             ``1 - MS-SSIM``.
 
@@ -152,7 +154,7 @@ class ModelConfig:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> "ModelConfig":
+    def from_json(cls, text: str) -> ModelConfig:
         """Read what :meth:`to_json` wrote.
 
         Raises:

@@ -8,8 +8,8 @@ offset  bytes  field
 0       4      magic: 8D 47 44 4E (the last three are "GDN")
 4       1      version of the format: 0
 5       1      number of chunks
-6       1      colour mode of the picture: 0 grey, 1 RGB
-7       1      bits of a sample of the picture: 8 or 16, or 1 for black and white (grey only)
+6       1      colour mode of the image: 0 grey, 1 RGB
+7       1      bits of a sample of the image: 8 or 16, or 1 for black and white (grey only)
 8       2      quality in hundredths, 0 to 10000
 10      8      fingerprint of the model that decodes the file
 18      4      width in pixels, at least 1
@@ -33,7 +33,7 @@ type    data
 ======  ==================================================================================
 1       latents: the slices in raster order, after the lengths (4 bytes each) of all but
         the last of them
-2       alpha of the whole picture, 8 bits, lossless: one byte that names the coding, then
+2       alpha of the whole image, 8 bits, lossless: one byte that names the coding, then
         0: one byte, the value everywhere; 1: a PNG file; 2: a WebP file; grey = alpha
 128     ICC profile
 129     EXIF block, as in a JPEG's APP1 segment ("Exif\0\0" first)
@@ -45,7 +45,7 @@ Nothing may follow the last chunk. CRC-32 is that of zlib.
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import IO, NamedTuple
 
@@ -61,6 +61,8 @@ __all__ = [
     "Container",
     "Header",
     "join_slices",
+    "metadata_chunks",
+    "metadata_fields",
     "outline",
     "pack",
     "split_slices",
@@ -81,7 +83,7 @@ HEADER_SIZE = _HEADER.size + _CRC.size
 
 
 class ColorMode(IntEnum):
-    """What the samples of the source picture were."""
+    """What the samples of the source image were."""
 
     GREY = 0
     RGB = 1
@@ -106,7 +108,7 @@ class ChunkType(IntEnum):
 
 
 class Header(NamedTuple):
-    """What is known of a picture before anything is decoded."""
+    """What is known of an image before anything is decoded."""
 
     color_mode: ColorMode
     depth: int
@@ -114,7 +116,7 @@ class Header(NamedTuple):
     quality: float
     """0 to 100, in steps of 0.01."""
     fingerprint: bytes
-    """First 8 bytes of a SHA-256; see :mod:`gdncodec.weights`."""
+    """First 8 bytes of a SHA-256; see :mod:`gdncodec.modelfile`."""
     width: int
     height: int
 
@@ -250,6 +252,18 @@ def _read_chunk(data: bytes, start: int) -> tuple[int, bytes, int]:
         msg = f"damaged: the CRC of the chunk at byte {start} does not match"
         raise FormatError(msg)
     return kind, data[body:end], end + _CRC.size
+
+
+def metadata_chunks(*, icc: bytes, exif: bytes, xmp: bytes) -> dict[ChunkType, bytes]:
+    """Return the chunks of an image's metadata; what is empty has none."""
+    found = {ChunkType.ICC: icc, ChunkType.EXIF: exif, ChunkType.XMP: xmp}
+    return {kind: data for kind, data in found.items() if data}
+
+
+def metadata_fields(chunks: Mapping[int, bytes]) -> dict[str, bytes]:
+    """Return the ``icc``, ``exif`` and ``xmp`` among the chunks, by these names."""
+    kinds = {"icc": ChunkType.ICC, "exif": ChunkType.EXIF, "xmp": ChunkType.XMP}
+    return {name: chunks[kind] for name, kind in kinds.items() if kind in chunks}
 
 
 def join_slices(slices: Sequence[bytes]) -> bytes:

@@ -16,4 +16,4 @@ class ModelError(GdnCodecError):
 
 
 class ImageError(GdnCodecError):
-    """A picture cannot be read, or is of a kind that is not supported."""
+    """An image cannot be read, or is of a kind that is not supported."""

@@ -5,7 +5,7 @@
 >>> image.save("again.gdn", quality=60)  # doctest: +SKIP
 
 ``Image.open`` reads the header and the metadata; the network runs when the pixels are asked for.
-Pillow's limits on the size of pictures apply before that.
+Pillow's limits on the size of images apply before that.
 
 ``save`` takes ``quality`` (0 to 100), ``effort`` (0 to 9), ``model``, ``device``, and ``exif``,
 ``icc_profile`` and ``xmp``, which replace those of the image.
@@ -13,13 +13,16 @@ Pillow's limits on the size of pictures apply before that.
 
 import threading
 import warnings
+from dataclasses import replace
 from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from gdncodec.container import MAGIC, ChunkType, outline, unpack
+from gdncodec.container import MAGIC, ChunkType, metadata_fields, outline, unpack
 from gdncodec.errors import GdnCodecError
-from gdncodec.image import from_pil, info_of, pillow_mode, with_metadata
+from gdncodec.images.raster import Metadata
+from gdncodec.images.reading import from_pil
+from gdncodec.images.writing import pillow_mode
 
 __all__ = ["GdnImageFile", "register"]
 
@@ -49,7 +52,7 @@ class GdnImageFile(ImageFile.ImageFile):
         self._size = (header.width, header.height)
         alpha = ChunkType.ALPHA in chunks
         self._mode = pillow_mode(header.color_mode, header.depth, alpha=alpha)
-        self.info.update(info_of(chunks))
+        self.info.update(Metadata(**metadata_fields(chunks)).info)
         self._waiting = True
 
     def load(self) -> Any:
@@ -73,7 +76,7 @@ class GdnImageFile(ImageFile.ImageFile):
         return self.fp.read()
 
     def _decode(self) -> None:
-        from gdncodec.installed import decompress_image
+        from gdncodec.api import decompress_image
 
         try:
             # The size passed Pillow's own limits.
@@ -92,15 +95,16 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    from gdncodec.installed import compress_picture
+    from gdncodec.api import compress_image
 
     options: dict[str, Any] = image.encoderinfo
     try:
-        picture = with_metadata(from_pil(image, frame=image.tell()), options)
-        for notice in picture.notices:
+        raster = from_pil(image, frame=image.tell())
+        raster = replace(raster, metadata=raster.metadata.replaced(options))
+        for notice in raster.notices:
             warnings.warn(notice, stacklevel=3)
         names = {"quality", "effort", "model", "device"}
-        data = compress_picture(picture, **{k: v for k, v in options.items() if k in names})
+        data = compress_image(raster, **{k: v for k, v in options.items() if k in names})
     except GdnCodecError as error:
         raise OSError(str(error)) from error
     fp.write(data)

@@ -11,8 +11,8 @@ def _one_place_for_models(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def picture():
-    """A smooth picture with texture, (150, 203, 3) uint8."""
+def photo():
+    """A smooth image with texture, (150, 203, 3) uint8."""
     rows, columns = np.mgrid[0:150, 0:203]
     noise = np.random.default_rng(1).normal(0, 8, (150, 203))
     channels = [
@@ -23,24 +23,24 @@ def picture():
 
 
 @pytest.fixture
-def folder(tmp_path, picture, monkeypatch):
-    """A working folder with one picture in it."""
+def folder(tmp_path, photo, monkeypatch):
+    """A working folder with one image in it."""
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(picture).save("img.png")
+    Image.fromarray(photo).save("img.png")
     return tmp_path
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory, picture):
+def tiny_model(tmp_path_factory, photo):
     """Path of a small untrained model file."""
     import torch
 
     from gdncodec.config import ModelConfig
+    from gdncodec.modelfile import save_model
     from gdncodec.nn.model import CodecModel
     from gdncodec.training.export import export_model
-    from gdncodec.weights import save_model
 
     torch.manual_seed(3)
     config = ModelConfig(widths=(6, 8, 10), synthesis_widths=(6, 8, 10), latent_channels=12)
@@ -49,7 +49,7 @@ def tiny_model(tmp_path_factory, picture):
         for name, value in network.named_parameters():
             if "scale_" in name or "shift_" in name:  # the transforms follow the quality
                 value += 0.005 * torch.randn_like(value)
-    model, _ = export_model(network, [picture])
+    model, _ = export_model(network, [photo])
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     save_model(path, model, {})
     return path

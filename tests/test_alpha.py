@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gdncodec import alpha as module
-from gdncodec.alpha import pack_alpha, unpack_alpha
 from gdncodec.container import AlphaCoding
 from gdncodec.errors import FormatError
+from gdncodec.images import alpha as module
+from gdncodec.images.alpha import pack_alpha, unpack_alpha
 
 
 def examples():
@@ -88,5 +88,5 @@ def test_damaged_alpha_raises_format_error(data):
 def test_alpha_of_another_size_is_refused_before_it_is_decoded(name, monkeypatch):
     data = pack_alpha(examples()[name])
     monkeypatch.setattr(Image.Image, "convert", None)
-    with pytest.raises(FormatError, match="90 x 60 pixels, the picture 90 x 61"):
+    with pytest.raises(FormatError, match="90 x 60 pixels, the image 90 x 61"):
         unpack_alpha(data, 61, 90)

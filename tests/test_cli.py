@@ -60,7 +60,7 @@ def test_the_input_is_never_the_output(folder):
         (("compress", "img.png", "--max-pixels", "9"), 3, "bomb"),
         (("compress", "img.png", "-q", "50", "--target-bpp", "1"), 2, "give one of"),
         (("compress", "img.png", "--target-size", "many"), 2, "number of bytes"),
-        (("compress", "img.png", "--target-size", "1"), 2, "out of reach: this picture reaches"),
+        (("compress", "img.png", "--target-size", "1"), 2, "out of reach: this image reaches"),
         (("compress", "img.png", "--target-psnr", "99"), 2, "dB"),
         (("compress", "img.png", "--target-ms-ssim", "1"), 2, "below 1"),
         (("compress", "img.png", "--model", "nothing"), 5, "photo"),
@@ -91,7 +91,7 @@ def test_the_input_is_never_the_output(folder):
 def test_bad_input_gets_one_line_and_its_exit_code_and_leaves_nothing(
     folder, tiny_model, arguments, code, text
 ):
-    (folder / "text.png").write_text("no picture")
+    (folder / "text.png").write_text("no image")
     (folder / "truncated.png").write_bytes((folder / "img.png").read_bytes()[:5000])
     (folder / "empty.ppm").write_bytes(b"P6 0 0 255\n")
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save("nan.tiff")

@@ -51,7 +51,7 @@ def test_streams_work_between_processes(folder):
 
 
 @pytest.mark.parametrize(
-    ("source", "code"), [(b"no picture", 3), (b"", 3), (b"\x89PNG\r\n\x1a\n\0\0", 3)]
+    ("source", "code"), [(b"no image", 3), (b"", 3), (b"\x89PNG\r\n\x1a\n\0\0", 3)]
 )
 def test_bad_streams_get_one_line_and_write_nothing(folder, source, code):
     result = CliRunner().invoke(main, ["compress", "-"], input=source)

@@ -20,23 +20,23 @@ def test_a_target_size_is_met(folder, unit):
     assert 0.98 * size <= (folder / "img.gdn").stat().st_size <= size
 
 
-def psnr_of_file(folder, picture):
+def psnr_of_file(folder, photo):
     run("decompress", "img.gdn", "--force")
     with Image.open("img.decoded.png") as image:
-        error = np.square(np.asarray(image).astype(float) - picture).mean()
+        error = np.square(np.asarray(image).astype(float) - photo).mean()
     return 10 * np.log10(255**2 / error)
 
 
-def test_other_targets_are_met(folder, picture):
+def test_other_targets_are_met(folder, photo):
     pytest.importorskip("pytorch_msssim")
     run("compress", "img.png", "-q", 40)
-    bpp = (folder / "img.gdn").stat().st_size * 8 / picture[..., 0].size
-    psnr = psnr_of_file(folder, picture)
+    bpp = (folder / "img.gdn").stat().st_size * 8 / photo[..., 0].size
+    psnr = psnr_of_file(folder, photo)
     run("compress", "img.png", "--target-bpp", bpp * 1.1, "--force")
-    found = (folder / "img.gdn").stat().st_size * 8 / picture[..., 0].size
+    found = (folder / "img.gdn").stat().st_size * 8 / photo[..., 0].size
     assert 0.98 * 1.1 * bpp <= found <= 1.1 * bpp
     run("compress", "img.png", "--target-psnr", psnr + 0.3, "--force")
-    assert psnr_of_file(folder, picture) == pytest.approx(psnr + 0.3, abs=0.1)
+    assert psnr_of_file(folder, photo) == pytest.approx(psnr + 0.3, abs=0.1)
     run("compress", "img.png", "--target-ms-ssim", 0.95, "--force")
 
 

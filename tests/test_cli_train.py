@@ -6,22 +6,22 @@ from command_line import run
 from PIL import Image
 
 
-def test_training_from_a_folder_gives_a_model_that_compresses(folder, picture):
-    pictures = folder / "pictures" / "deep"
-    pictures.mkdir(parents=True)
+def test_training_from_a_folder_gives_a_model_that_compresses(folder, photo):
+    images = folder / "images" / "deep"
+    images.mkdir(parents=True)
     for i in range(3):
-        Image.fromarray(np.roll(picture, 20 * i, axis=1)).save(pictures / f"{i}.png")
-    Image.new("RGB", (20, 20)).save(pictures / "small.png")
-    (pictures / "bad.png").write_text("no picture")
+        Image.fromarray(np.roll(photo, 20 * i, axis=1)).save(images / f"{i}.png")
+    Image.new("RGB", (20, 20)).save(images / "small.png")
+    (images / "bad.png").write_text("no image")
     output = run(
-        "train", "--data", "pictures", "--out", "run", "--steps", 3, "--batch", 2, "--crop", 64,
+        "train", "--data", "images", "--out", "run", "--steps", 3, "--batch", 2, "--crop", 64,
         "--widths", 4, 4, 4, "--latent-channels", 4,
     ).stderr  # fmt: skip
-    assert "skipped pictures/deep/bad.png" in output
+    assert "skipped images/deep/bad.png" in output
     assert "small.png: 20 x 20 is smaller" in output
     run("compress", "img.png", "--model", "run/model.safetensors")
     run("verify", "img.gdn", "--model", "run/model.safetensors")
-    run("train", "--data", "pictures", "--out", "run", "--steps", 3, code=6)
+    run("train", "--data", "images", "--out", "run", "--steps", 3, code=6)
 
 
 @pytest.mark.parametrize(

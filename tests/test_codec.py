@@ -10,7 +10,8 @@ from gdncodec.catalog import ModelEntry, find_model
 from gdncodec.codec import Codec
 from gdncodec.container import ChunkType, ColorMode, pack, unpack
 from gdncodec.errors import FormatError, ModelError
-from gdncodec.image import Picture, from_pil
+from gdncodec.images.raster import RasterImage
+from gdncodec.images.reading import from_pil
 
 SAMPLE = Path(__file__).parents[1] / "data" / "astronaut.png"
 
@@ -39,19 +40,19 @@ def sample():
 def test_any_size_comes_back_in_its_size(codec, shape):
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     pixels = np.stack([rows % 256, columns % 256, (rows + columns) // 5 % 256], -1).astype(np.uint8)
-    picture = codec.decompress(codec.compress(Picture(pixels)))
-    assert picture.pixels.shape == pixels.shape
-    assert picture.pixels.dtype == np.uint8
+    photo = codec.decompress(codec.compress(RasterImage(pixels)))
+    assert photo.pixels.shape == pixels.shape
+    assert photo.pixels.dtype == np.uint8
 
 
-def test_the_embedded_model_looks_like_the_picture(codec, sample):
-    data = codec.compress(Picture(sample), 60)
+def test_the_embedded_model_looks_like_the_image(codec, sample):
+    data = codec.compress(RasterImage(sample), 60)
     assert psnr(codec.decompress(data).pixels, sample) > 26
     assert len(data) < sample.nbytes / 10
 
 
 def test_higher_quality_is_larger_and_better(codec, sample):
-    part = Picture(sample[100:356, 100:356])
+    part = RasterImage(sample[100:356, 100:356])
     sizes, psnrs = [], []
     for quality in (0, 25, 50, 75, 100):
         data = codec.compress(part, quality)
@@ -65,20 +66,20 @@ def test_higher_quality_is_larger_and_better(codec, sample):
 def test_overhead_is_at_most_40_bytes_and_the_estimate_is_close(codec):
     rng = np.random.default_rng(0)
     pixels = np.kron(rng.integers(60, 190, (32, 48, 3)), np.ones((16, 16, 1))).astype(np.uint8)
-    data = codec.compress(Picture(pixels))
+    data = codec.compress(RasterImage(pixels))
     words = unpack(data).chunks[ChunkType.LATENTS]
     assert len(data) - len(words) <= 40
     estimate = codec.estimated_bits(data) / 8
     assert estimate < len(words) < 1.005 * estimate + 8
 
 
-def test_compression_is_deterministic(tiny, picture):
-    assert tiny.compress(Picture(picture)) == tiny.compress(Picture(picture))
+def test_compression_is_deterministic(tiny, photo):
+    assert tiny.compress(RasterImage(photo)) == tiny.compress(RasterImage(photo))
 
 
 def test_what_is_decoded_does_not_depend_on_the_number_of_threads(codec, sample):
     before = torch.get_num_threads()
-    data = codec.compress(Picture(sample))
+    data = codec.compress(RasterImage(sample))
     decoded, bits = codec.decompress(data).pixels, codec.estimated_bits(data)
     try:
         torch.set_num_threads(1)
@@ -90,37 +91,37 @@ def test_what_is_decoded_does_not_depend_on_the_number_of_threads(codec, sample)
         torch.set_num_threads(before)
 
 
-def test_quality_is_kept_in_hundredths(tiny, picture):
-    data = tiny.compress(Picture(picture), 33.337)
+def test_quality_is_kept_in_hundredths(tiny, photo):
+    data = tiny.compress(RasterImage(photo), 33.337)
     assert unpack(data).header.quality == 33.34
 
 
 @pytest.mark.parametrize("quality", [-0.01, 100.01, float("nan"), float("inf")])
-def test_a_quality_out_of_range_is_refused(tiny, picture, quality):
+def test_a_quality_out_of_range_is_refused(tiny, photo, quality):
     with pytest.raises(ValueError, match="quality must be"):
-        tiny.compress(Picture(picture), quality)
+        tiny.compress(RasterImage(photo), quality)
 
 
-def test_a_foreign_model_is_named(codec, tiny, picture):
+def test_a_foreign_model_is_named(codec, tiny, photo):
     with pytest.raises(ModelError, match=tiny.entry.fingerprint.hex()):
-        codec.decompress(tiny.compress(Picture(picture)))
+        codec.decompress(tiny.compress(RasterImage(photo)))
 
 
-def test_a_picture_over_the_limit_is_refused_before_decoding(tiny, picture):
-    data = tiny.compress(Picture(picture))
+def test_a_image_over_the_limit_is_refused_before_decoding(tiny, photo):
+    data = tiny.compress(RasterImage(photo))
     with pytest.raises(FormatError, match="over the limit"):
         tiny.decompress(data, max_pixels=1000)
 
 
-def test_a_header_that_claims_a_huge_picture_allocates_nothing(tiny, picture):
-    container = unpack(tiny.compress(Picture(picture)))
+def test_a_header_that_claims_a_huge_image_allocates_nothing(tiny, photo):
+    container = unpack(tiny.compress(RasterImage(photo)))
     header = container.header._replace(width=2**32 - 1, height=2**32 - 1)
     with pytest.raises(FormatError, match="over the limit"):
         tiny.decompress(pack(header, container.chunks))
 
 
-def test_wrong_coded_words_behind_a_right_crc_raise_or_give_a_picture(tiny, picture):
-    container = unpack(tiny.compress(Picture(picture)))
+def test_wrong_coded_words_behind_a_right_crc_raise_or_give_a_image(tiny, photo):
+    container = unpack(tiny.compress(RasterImage(photo)))
     rng = np.random.default_rng(3)
     for length in (0, 4, 40, 400):
         chunks = {ChunkType.LATENTS: rng.bytes(length)}
@@ -128,7 +129,7 @@ def test_wrong_coded_words_behind_a_right_crc_raise_or_give_a_picture(tiny, pict
             found = tiny.decompress(pack(container.header, chunks))
         except FormatError:
             continue
-        assert found.pixels.shape == picture.shape
+        assert found.pixels.shape == photo.shape
 
 
 def test_golden_file_decodes_to_its_symbols_and_pixels():
@@ -169,7 +170,7 @@ def test_metadata_and_grey_survive(tmp_path, sample):
     assert back.info["xmp"] == b"<x/>"
 
 
-def test_grey_costs_no_more_than_the_same_picture_as_rgb(codec, sample):
+def test_grey_costs_no_more_than_the_same_image_as_rgb(codec, sample):
     grey = Image.fromarray(sample).convert("L")
     assert len(gdncodec.compress(grey)) <= len(gdncodec.compress(grey.convert("RGB")))
 
@@ -225,10 +226,19 @@ def test_sixteen_bits_are_not_cut_to_eight_on_the_way_in(tiny):
 
 def test_colour_of_sixteen_bits_is_kept_by_the_codec(codec, sample):
     pixels = sample[:64, :64].astype(np.uint16) * 257
-    back = codec.decompress(codec.compress(Picture(pixels, depth=16), 60))
+    back = codec.decompress(codec.compress(RasterImage(pixels, depth=16), 60))
     assert (back.pixels.dtype, back.depth) == (np.uint16, 16)
-    eight = codec.decompress(codec.compress(Picture(sample[:64, :64]), 60))
+    eight = codec.decompress(codec.compress(RasterImage(sample[:64, :64]), 60))
     np.testing.assert_allclose(back.pixels / 257, eight.pixels, atol=2)
+
+
+def test_decompress_rounds_sixteen_bits_to_the_nearest_of_eight(sample):
+    samples = sample[:48, :64, 0].astype(np.uint16) * 257 + 100
+    data = gdncodec.compress(Image.fromarray(samples), quality=90)
+    sixteen = Codec().decompress(data).pixels
+    assert sixteen.dtype == np.uint16
+    assert (sixteen % 257 > 128).any()  # here rounding down would be one level off
+    np.testing.assert_array_equal(gdncodec.decompress(data), np.rint(sixteen / 257))
 
 
 @pytest.mark.parametrize(
@@ -250,20 +260,20 @@ def test_an_unknown_device_is_named(sample):
         gdncodec.compress(sample[:16, :16], device="nowhere")
 
 
-def test_a_model_of_one_rate_refuses_other_qualities(tmp_path, tiny_model, picture):
+def test_a_model_of_one_rate_refuses_other_qualities(tmp_path, tiny_model, photo):
     import dataclasses
 
-    from gdncodec.weights import load_model, save_model
+    from gdncodec.modelfile import load_model, save_model
 
     model = load_model(ModelEntry(tiny_model))
     config = dataclasses.replace(model.config, lambdas=(0.0130, 0.0130))
     save_model(tmp_path / "one.safetensors", dataclasses.replace(model, config=config), {})
     codec = Codec(tmp_path / "one.safetensors")
     fixed = config.fixed_quality
-    assert unpack(codec.compress(Picture(picture))).header.quality == fixed
-    assert codec.compress(Picture(picture), fixed) == codec.compress(Picture(picture))
+    assert unpack(codec.compress(RasterImage(photo))).header.quality == fixed
+    assert codec.compress(RasterImage(photo), fixed) == codec.compress(RasterImage(photo))
     with pytest.raises(ValueError, match=f"model one has one rate, quality {fixed:g}"):
-        codec.compress(Picture(picture), 50)
+        codec.compress(RasterImage(photo), 50)
 
 
 def test_the_default_model_is_inside_the_project():
@@ -273,7 +283,7 @@ def test_the_default_model_is_inside_the_project():
 def test_a_model_of_a_norm_that_is_not_registered_says_so(tmp_path, tiny_model):
     import dataclasses
 
-    from gdncodec.weights import load_model, save_model
+    from gdncodec.modelfile import load_model, save_model
 
     model = load_model(ModelEntry(tiny_model))
     config = dataclasses.replace(model.config, norm="mine")
@@ -282,10 +292,10 @@ def test_a_model_of_a_norm_that_is_not_registered_says_so(tmp_path, tiny_model):
         Codec(tmp_path / "a.safetensors")
 
 
-def test_using_the_codec_leaves_the_random_numbers_of_torch_alone(tiny_model, picture):
+def test_using_the_codec_leaves_the_random_numbers_of_torch_alone(tiny_model, photo):
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)
     codec = Codec(tiny_model)
-    codec.decompress(codec.compress(Picture(picture)))
+    codec.decompress(codec.compress(RasterImage(photo)))
     assert torch.equal(torch.rand(3), expected)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from constriction import stream
 
-from gdncodec.coder import (
+from gdncodec.entropy.coder import (
     MAX_SYMBOL,
     TOTAL_FREQUENCY,
     Tables,

@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from gdncodec.coder import TOTAL_FREQUENCY, Tables
-from gdncodec.contexts import (
+from gdncodec.entropy.coder import TOTAL_FREQUENCY, Tables
+from gdncodec.entropy.contexts import (
     LEVELS,
     MAX_WEIGHTS,
     QUALITY_ROWS,
@@ -15,8 +15,8 @@ from gdncodec.contexts import (
     levels_of,
     slice_information,
 )
+from gdncodec.entropy.phases import PHASES, Magnitudes, by_phase
 from gdncodec.errors import FormatError, ModelError
-from gdncodec.phases import PHASES, Magnitudes, by_phase
 
 M = 9
 

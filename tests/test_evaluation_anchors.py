@@ -9,7 +9,7 @@ from gdncodec.errors import GdnCodecError
 from gdncodec.evaluation.anchors import ANCHORS, find_anchor
 from gdncodec.evaluation.matching import match_size
 from gdncodec.evaluation.metrics import psnr_rgb
-from gdncodec.image import Picture
+from gdncodec.images.raster import RasterImage
 
 
 def find_anchor_or_skip(name):
@@ -20,9 +20,9 @@ def find_anchor_or_skip(name):
 
 
 @pytest.mark.parametrize("name", ANCHORS)
-def test_every_anchor_gives_more_bytes_and_a_better_picture_at_a_higher_quality(name, picture):
+def test_every_anchor_gives_more_bytes_and_a_better_image_at_a_higher_quality(name, photo):
     anchor = find_anchor_or_skip(name)
-    original = Picture(picture[:96, :112])
+    original = RasterImage(photo[:96, :112])
     files = [anchor.encode(original, q) for q in (anchor.qualities[1], anchor.qualities[-2])]
     decoded = [anchor.decode(data) for data in files]
     assert all(pixels.shape == (96, 112, 3) and pixels.dtype == np.uint8 for pixels in decoded)
@@ -38,20 +38,20 @@ def test_the_settings_of_an_anchor_and_its_library_are_on_record(name):
     assert all(key in text for key in anchor.settings)
 
 
-def test_jpeg_takes_the_better_subsampling_of_no_more_bytes(picture):
+def test_jpeg_takes_the_better_subsampling_of_no_more_bytes(photo):
     anchor = find_anchor_or_skip("jpeg")
-    original = Picture(picture)
+    original = RasterImage(photo)
     data = anchor.encode(original, 30)
     full = replace(anchor, choices=anchor.choices[:1]).encode(original, 30)
     assert len(data) <= len(full)
-    assert psnr_rgb(picture, anchor.decode(data)) >= psnr_rgb(picture, anchor.decode(full))
+    assert psnr_rgb(photo, anchor.decode(data)) >= psnr_rgb(photo, anchor.decode(full))
 
 
-def test_a_grey_picture_is_not_coded_as_colour(picture):
+def test_a_grey_image_is_not_coded_as_colour(photo):
     anchor = find_anchor_or_skip("jpeg")
-    grey = np.repeat(picture[..., :1], 3, axis=2)
-    as_grey = anchor.encode(Picture(grey, ColorMode.GREY), 50)
-    assert len(as_grey) < len(anchor.encode(Picture(grey), 50))
+    grey = np.repeat(photo[..., :1], 3, axis=2)
+    as_grey = anchor.encode(RasterImage(grey, ColorMode.GREY), 50)
+    assert len(as_grey) < len(anchor.encode(RasterImage(grey), 50))
     assert anchor.decode(as_grey).shape == grey.shape
 
 
@@ -68,14 +68,14 @@ def test_an_unknown_anchor_lists_the_known_ones():
 
 @pytest.mark.parametrize("name", ["jpeg", "jpeg2000", "webp"])
 @pytest.mark.parametrize("size", [2500, 6000])
-def test_a_wanted_size_is_met_within_a_few_per_cent(name, size, picture):
+def test_a_wanted_size_is_met_within_a_few_per_cent(name, size, photo):
     anchor = find_anchor_or_skip(name)
-    match = match_size(anchor, Picture(picture), size)
+    match = match_size(anchor, RasterImage(photo), size)
     assert len(match.data) == pytest.approx(size, rel=0.08)
 
 
-def test_a_size_out_of_reach_gets_the_nearest_file(picture):
+def test_a_size_out_of_reach_gets_the_nearest_file(photo):
     anchor = find_anchor_or_skip("webp")
-    original = Picture(picture)
+    original = RasterImage(photo)
     assert match_size(anchor, original, 10).quality == 0
     assert match_size(anchor, original, 10**6).quality == 100

@@ -34,12 +34,12 @@ def straight(name, factor=1.0, low=0.1, high=1.6, n=6):
     )
 
 
-def with_pictures(name, factors):
+def with_images(name, factors):
     base = straight(name)
     rates = np.outer(base.results["bpp"], factors)
     quality = np.repeat(np.array(base.results["psnr-rgb"])[:, None], len(factors), axis=1)
     results = {"bpp": rates.mean(1).tolist(), "psnr-rgb": base.results["psnr-rgb"]}
-    return Curve(name, results, per_picture={"bpp": rates, "psnr-rgb": quality})
+    return Curve(name, results, per_image={"bpp": rates, "psnr-rgb": quality})
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_points_that_are_no_better_or_not_finite_are_left_out():
     assert quality.tolist() == [28, 30]
 
 
-def test_the_interval_over_pictures_holds_the_estimate_and_is_repeatable():
-    anchor = with_pictures("a", [1, 1, 1, 1, 1, 1])
-    test = with_pictures("b", [0.7, 0.75, 0.8, 0.8, 0.85, 0.9])
+def test_the_interval_over_images_holds_the_estimate_and_is_repeatable():
+    anchor = with_images("a", [1, 1, 1, 1, 1, 1])
+    test = with_images("b", [0.7, 0.75, 0.8, 0.8, 0.85, 0.9])
     found = compare_curves(anchor, test, resamples=200)
     low, high = found.interval
     assert -30 < low < found.bd_rate < high < -10

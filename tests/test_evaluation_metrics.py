@@ -9,7 +9,7 @@ from gdncodec.evaluation.metrics import measure, ms_ssim, psnr_rgb, psnr_ycbcr, 
 
 @pytest.fixture(scope="module")
 def pair():
-    """A smooth picture and a noisy copy, (190, 181, 3): odd sides exercise the halving."""
+    """A smooth image and a noisy copy, (190, 181, 3): odd sides exercise the halving."""
     generator = np.random.default_rng(0)
     rows, columns = np.mgrid[0:190, 0:181]
     smooth = 128 + 80 * np.sin(rows / 13)[..., None] * np.cos(columns[..., None] / (9, 14, 21))
@@ -22,7 +22,7 @@ def test_psnr_of_a_known_error_is_the_textbook_number():
     assert psnr_rgb(black, black + 1) == pytest.approx(48.1308, abs=1e-4)
 
 
-def test_equal_pictures_have_infinite_psnr_and_a_similarity_of_one():
+def test_equal_images_have_infinite_psnr_and_a_similarity_of_one():
     grey = np.full((16, 16, 3), 77, np.uint8)
     found = measure(grey, grey)
     assert found["psnr-rgb"] == found["psnr-611"] == found["ms-ssim-db"] == math.inf
@@ -45,7 +45,7 @@ def test_weighted_psnr_follows_bt709_written_out(pair):
     assert psnr_ycbcr(*pair) == pytest.approx((psnr_y, (6 * psnr_y + cb + cr) / 8))
 
 
-def test_the_rule_for_small_pictures_continues_the_one_for_large_ones(pair):
+def test_the_rule_for_small_images_continues_the_one_for_large_ones(pair):
     by_package = ms_ssim(*pair)
     assert metrics._small_ms_ssim(*pair, 5) == pytest.approx(by_package, abs=5e-6)
 
@@ -53,7 +53,7 @@ def test_the_rule_for_small_pictures_continues_the_one_for_large_ones(pair):
 @pytest.mark.parametrize(
     "size", [(160, 300), (81, 80), (41, 41), (20, 90), (10, 10), (3, 17), (1, 1)]
 )
-def test_similarity_is_defined_for_small_pictures(size, pair):
+def test_similarity_is_defined_for_small_images(size, pair):
     x, y = (a[: size[0], : size[1]] for a in pair)
     assert 0 < ms_ssim(x, y) < 1
     assert ms_ssim(x, x) == 1
@@ -76,6 +76,6 @@ def test_lpips_never_downloads_its_weights(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert str(tmp_path) in metrics.lpips_missing()
     metrics._lpips_network.cache_clear()
-    picture = np.zeros((8, 8, 3), np.uint8)
+    photo = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(RuntimeError, match="LPIPS cannot be measured"):
-        metrics.lpips_distance(picture, picture)
+        metrics.lpips_distance(photo, photo)

@@ -40,10 +40,10 @@ def report(tmp_path_factory):
     names = [NASTY, "second.png"]
     return Report(
         title="Title & <b>",
-        summary="Two pictures.",
+        summary="Two images.",
         curves=[Curve("ours", lists, "how", arrays), Curve("JPEG", other)],
         models=["ours"],
-        pictures=names,
+        images=names,
         tables=[Table("A table", ("codec", "value"), [("<i>", "+1.0 %")])],
         shown=[
             shown(name, codec, target, value)
@@ -82,10 +82,10 @@ def test_numbers_that_json_lacks_become_null(page):
     data = re.search(r'id="data">(.*?)</script>', page.read_text(), re.S)[1]
     curves = json.loads(data)["curves"]
     assert curves[1]["results"]["psnr-rgb"] == [27.0, 31.0, None]
-    assert curves[0]["pictures"][1]["bpp"] == [0.21, 0.51, 1.01]
+    assert curves[0]["images"][1]["bpp"] == [0.21, 0.51, 1.01]
 
 
-def test_pictures_over_the_budget_are_cropped_to_their_middle(tmp_path, report):
+def test_images_over_the_budget_are_cropped_to_their_middle(tmp_path, report):
     from dataclasses import replace
 
     need = sum(len(s.pixels) for s in report.shown)
@@ -179,12 +179,12 @@ def test_the_chart_draws_both_curves_and_says_values(page, tmp_path):
         document.querySelector("#legend input").click();
         const less = paths();
         choose("chart-metric", "ms-ssim-db");
-        choose("chart-picture", "1");
+        choose("chart-image", "1");
         $$("chart-log").click();
         document.querySelector("#legend input").click();
         press($$("chart"), "ArrowLeft");
         const last = $$("chart-value").textContent;
-        const name = $$("chart-picture").options[1].textContent;
+        const name = $$("chart-image").options[1].textContent;
         return { all, first, second, hovered, less, last, name, images: document.images.length };
         """,
     )
@@ -232,7 +232,7 @@ def test_every_way_to_compare_shows_the_right_pixels(page, tmp_path):
         press(stage, "n");
         choose("view-target", "1");
         await says("caption-b", "320 bytes");
-        out.next = [$$("view-picture").selectedOptions[0].textContent, $$("caption-b").textContent];
+        out.next = [$$("view-image").selectedOptions[0].textContent, $$("caption-b").textContent];
         press(stage, "x");
         await says("caption-a", "JPEG");
         out.swapped = $$("caption-a").textContent;
@@ -249,13 +249,13 @@ def test_every_way_to_compare_shows_the_right_pixels(page, tmp_path):
     assert found["difference"] == [20 * 4] * 3
     assert found["pixels"] == "100 %"
     assert found["zoomed"] == "150 %"
-    assert found["original"] == ["A: Originalthe picture itself", [90] * 3]
+    assert found["original"] == ["A: Originalthe image itself", [90] * 3]
     assert found["next"][0] == "second.png"
     assert found["next"][1].startswith("B: JPEG320 bytes")
     assert found["swapped"].startswith("A: JPEG320 bytes")
 
 
-def test_fingers_and_mouse_move_the_slider_and_the_picture(page, tmp_path):
+def test_fingers_and_mouse_move_the_slider_and_the_image(page, tmp_path):
     found = in_browser(
         page,
         tmp_path,

@@ -11,7 +11,7 @@ from gdncodec.catalog import ModelEntry
 from gdncodec.errors import GdnCodecError, ImageError, ModelError
 from gdncodec.evaluation import compare
 from gdncodec.evaluation.codecs import models_of_norms
-from gdncodec.evaluation.compare import compare_picture
+from gdncodec.evaluation.compare import compare_image
 from gdncodec.evaluation.session import EvaluationRequest, run_evaluation
 from gdncodec.extras import check_installed
 
@@ -19,16 +19,16 @@ PUBLISHED = Path(__file__).parent / "golden" / "curves"
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory, picture):
-    folder = tmp_path_factory.mktemp("pictures")
-    Image.fromarray(picture[:64, :80]).save(folder / "one.png")
-    Image.fromarray(picture[-50:, -70:]).save(folder / "two.png")
+def images(tmp_path_factory, photo):
+    folder = tmp_path_factory.mktemp("images")
+    Image.fromarray(photo[:64, :80]).save(folder / "one.png")
+    Image.fromarray(photo[-50:, -70:]).save(folder / "two.png")
     return folder
 
 
-def request_for(pictures, tiny_model, out):
+def request_for(images, tiny_model, out):
     return EvaluationRequest(
-        [pictures],
+        [images],
         out,
         models=[f"tiny={tiny_model}", f"again={tiny_model}"],
         anchors=["jpeg", "webp"],
@@ -40,17 +40,17 @@ def request_for(pictures, tiny_model, out):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, pictures, tiny_model):
+def finished(tmp_path_factory, images, tiny_model):
     """A folder with an evaluation, and what was said."""
     said = []
     out = tmp_path_factory.mktemp("out")
-    run_evaluation(request_for(pictures, tiny_model, out), said.append)
+    run_evaluation(request_for(images, tiny_model, out), said.append)
     return out, said
 
 
 def test_every_promised_file_is_there(finished):
     out, said = finished
-    plots = ["rd-psnr", "rd-ms-ssim", "savings", "pictures", "time"]
+    plots = ["rd-psnr", "rd-ms-ssim", "savings", "images", "time"]
     expected = {
         "measurements.jsonl",
         "measurements.csv",
@@ -94,26 +94,26 @@ def test_the_summary_has_a_table_of_models_by_norm(finished):
     assert "## The others against WebP (published)" in text
 
 
-def test_nothing_tells_where_it_was_made(finished, pictures):
+def test_nothing_tells_where_it_was_made(finished, images):
     for path in finished[0].rglob("*"):
         if path.suffix in {".json", ".md", ".csv", ".html", ".svg", ".jsonl"}:
             text = path.read_text()
-            assert str(pictures) not in text
+            assert str(images) not in text
             assert str(finished[0]) not in text
 
 
-def test_the_same_numbers_give_the_same_plot(finished, pictures, tiny_model):
+def test_the_same_numbers_give_the_same_plot(finished, images, tiny_model):
     out = finished[0]
     before = (out / "plots" / "rd-psnr.svg").read_bytes()
-    run_evaluation(request_for(pictures, tiny_model, out), print)
+    run_evaluation(request_for(images, tiny_model, out), print)
     assert (out / "plots" / "rd-psnr.svg").read_bytes() == before
 
 
-def test_failures_come_after_everything_is_written(tmp_path, pictures, tiny_model):
+def test_failures_come_after_everything_is_written(tmp_path, images, tiny_model):
     bad = tmp_path / "bad.png"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     request = EvaluationRequest(
-        [bad, pictures / "one.png"],
+        [bad, images / "one.png"],
         tmp_path / "out",
         models=[str(tiny_model)],
         anchors=["jpeg"],
@@ -129,19 +129,19 @@ def test_failures_come_after_everything_is_written(tmp_path, pictures, tiny_mode
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-def test_only_unreadable_pictures_still_end_with_their_names(tmp_path, tiny_model):
+def test_only_unreadable_images_still_end_with_their_names(tmp_path, tiny_model):
     bad = tmp_path / "bad.png"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     request = EvaluationRequest([bad], tmp_path / "out", models=[str(tiny_model)], quiet=True)
-    with pytest.raises(ImageError, match=r"bad\.png: not a picture"):
+    with pytest.raises(ImageError, match=r"bad\.png: not an image"):
         run_evaluation(request, print)
 
 
-def test_an_anchor_that_is_missing_is_said_and_written(tmp_path, pictures, tiny_model, monkeypatch):
+def test_an_anchor_that_is_missing_is_said_and_written(tmp_path, images, tiny_model, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     said = []
     request = EvaluationRequest(
-        [pictures / "one.png"],
+        [images / "one.png"],
         tmp_path,
         models=[str(tiny_model)],
         anchors=["heic"],
@@ -155,9 +155,9 @@ def test_an_anchor_that_is_missing_is_said_and_written(tmp_path, pictures, tiny_
     assert said[0].removeprefix("left out: ") in (tmp_path / "summary.md").read_text()
 
 
-def test_an_unknown_reference_lists_the_curves(tmp_path, pictures, tiny_model):
+def test_an_unknown_reference_lists_the_curves(tmp_path, images, tiny_model):
     request = EvaluationRequest(
-        [pictures / "one.png"],
+        [images / "one.png"],
         tmp_path,
         models=[str(tiny_model)],
         anchors=["jpeg"],
@@ -170,23 +170,23 @@ def test_an_unknown_reference_lists_the_curves(tmp_path, pictures, tiny_model):
         run_evaluation(request, print)
 
 
-def test_a_picture_is_compared_at_equal_bytes(tmp_path, pictures, tiny_model):
+def test_a_image_is_compared_at_equal_bytes(tmp_path, images, tiny_model):
     page = tmp_path / "page.html"
     options = {"model": f"tiny={tiny_model}", "anchors": ["jpeg", "webp"], "quiet": True}
-    shown = compare_picture(pictures / "one.png", page, bpp=2.0, **options)
+    shown = compare_image(images / "one.png", page, bpp=2.0, **options)
     assert [s.codec for s in shown] == ["tiny", "JPEG", "WebP"]
     target = 2 * 64 * 80 / 8
     assert [s.size for s in shown[1:]] == pytest.approx([target] * 2, rel=0.15)
     assert "one.png at about 1,280 bytes" in page.read_text()
     with pytest.raises(FileExistsError):
-        compare_picture(pictures / "one.png", page, bpp=2.0, **options)
+        compare_image(images / "one.png", page, bpp=2.0, **options)
 
 
-def test_the_size_of_a_codec_sets_the_size_of_all(tmp_path, pictures, tiny_model):
+def test_the_size_of_a_codec_sets_the_size_of_all(tmp_path, images, tiny_model):
     options = {"model": f"tiny={tiny_model}", "anchors": ["jpeg", "webp"], "quiet": True}
-    shown = compare_picture(pictures / "one.png", tmp_path / "a.html", size_of="webp:70", **options)
+    shown = compare_image(images / "one.png", tmp_path / "a.html", size_of="webp:70", **options)
     assert shown[2].size == shown[2].target
-    shown = compare_picture(pictures / "one.png", tmp_path / "b.html", **options)
+    shown = compare_image(images / "one.png", tmp_path / "b.html", **options)
     assert shown[0].size == shown[0].target
 
 
@@ -200,10 +200,10 @@ def test_the_size_of_a_codec_sets_the_size_of_all(tmp_path, pictures, tiny_model
         ({"bpp": -1.0}, "must be positive"),
     ],
 )
-def test_sizes_that_make_no_sense_are_refused(tmp_path, pictures, tiny_model, size, message):
+def test_sizes_that_make_no_sense_are_refused(tmp_path, images, tiny_model, size, message):
     with pytest.raises((ValueError, GdnCodecError), match=message):
-        compare_picture(
-            pictures / "one.png",
+        compare_image(
+            images / "one.png",
             tmp_path / "a.html",
             model=f"tiny={tiny_model}",
             anchors=["jpeg"],

@@ -10,15 +10,15 @@ from gdncodec.nn.loss import RateDistortionLoss, check_metric, ms_ssim, rate_dis
 from gdncodec.nn.model import CodecOutput
 
 
-def pictures(side=176):
+def images(side=176):
     torch.manual_seed(0)
     x = (torch.rand(2, 3, side, side) * 255).round()
     x_hat = (x * 0.8 + 20 * torch.rand(2, 1, 1, 1)).round()
     return x / 255, x_hat / 255
 
 
-def test_rate_and_squared_error_are_those_of_each_picture():
-    x, x_hat = pictures(32)
+def test_rate_and_squared_error_are_those_of_each_image():
+    x, x_hat = images(32)
     bits = torch.full((2, 5, 2, 2), 3.0)
     bits[1] = 6
     bpp, mse, distortion = rate_distortion(CodecOutput(x_hat, bits), x)
@@ -30,7 +30,7 @@ def test_rate_and_squared_error_are_those_of_each_picture():
 
 
 def test_ms_ssim_is_that_of_the_evaluation():
-    x, x_hat = pictures()
+    x, x_hat = images()
     out = rate_distortion(CodecOutput(x_hat, torch.ones(2, 1, 11, 11)), x, "ms-ssim")
     for i in range(2):
         a, b = ((255 * t[i]).round().byte().permute(1, 2, 0).numpy() for t in (x, x_hat))
@@ -41,8 +41,8 @@ def test_ms_ssim_is_that_of_the_evaluation():
     )
 
 
-def test_gradients_of_ms_ssim_are_finite_where_a_picture_is_the_negative_of_the_other():
-    x, _ = pictures()
+def test_gradients_of_ms_ssim_are_finite_where_a_image_is_the_negative_of_the_other():
+    x, _ = images()
     x_hat = (1 - x).requires_grad_()
     ms_ssim(x_hat, x).sum().backward()
     assert x_hat.grad.isfinite().all()
@@ -53,7 +53,7 @@ def test_crops_too_small_for_ms_ssim_are_refused():
         check_metric("ms-ssim", 160)
     check_metric("ms-ssim", 161)
     check_metric("mse", 16)
-    x, x_hat = pictures(160)
+    x, x_hat = images(160)
     with pytest.raises(ValueError, match="above 160"):
         rate_distortion(CodecOutput(x_hat, x), x, "ms-ssim")
 

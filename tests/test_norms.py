@@ -58,7 +58,7 @@ def test_training_gives_an_output_like_the_input_and_finite_gradients(spec, inve
 
 @EVERY
 @BOTH_WAYS
-def test_a_picture_does_not_depend_on_its_batch_at_inference(spec, inverse):
+def test_a_image_does_not_depend_on_its_batch_at_inference(spec, inverse):
     layer = build(spec, inverse=inverse).eval().double()
     x = torch.randn(3, 4, 6, 5, dtype=torch.float64)
     together = layer(x)
@@ -123,7 +123,7 @@ def test_smaller_batches_than_the_minimum_are_refused(spec):
     if NORMS[spec].minimum_batch == 1:
         layer(x)
     else:
-        with pytest.raises(ValueError, match="two pictures"):
+        with pytest.raises(ValueError, match="two images"):
             layer(x)
     assert torch.isfinite(layer.eval()(x)).all()
 
@@ -188,7 +188,7 @@ def test_a_single_position_is_defined_or_refused(spec, batch):
     x = torch.randn(batch, 4, 1, 1, requires_grad=True)
     statistics = spec.split(":")[0] in ("batch", "mabn", "switchable", "selfnorm", "sncn")
     if batch == 1 and statistics and "batch=false" not in spec:
-        with pytest.raises(ValueError, match=r"more than (one|1) value|two pictures"):
+        with pytest.raises(ValueError, match=r"more than (one|1) value|two images"):
             layer(x)
     else:
         y = layer(x)

@@ -145,7 +145,7 @@ def test_mabn_takes_batches_of_any_size():
     assert layer.steps == 4
 
 
-def test_centred_weights_lose_the_brightness_of_a_flat_picture():
+def test_centred_weights_lose_the_brightness_of_a_flat_image():
     layer = CentredConv2d(3, 4, 3, bias=False)
     dark, bright = (layer(torch.full((1, 3, 5, 5), v)) for v in (0.2, 0.8))
     torch.testing.assert_close(dark, bright, atol=1e-5, rtol=0)
@@ -183,7 +183,7 @@ def test_switchable_without_instance_statistics_takes_rank_two():
     torch.testing.assert_close(y, (x - mean) / (var + 1e-5).sqrt())
 
 
-def test_averages_over_batches_are_those_of_all_pictures_together():
+def test_averages_over_batches_are_those_of_all_images_together():
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), SwitchableNorm(4), torch.nn.BatchNorm2d(4))
     net = net.double().eval()

@@ -46,7 +46,7 @@ def built(clone):
     return clone / "dist"
 
 
-def test_the_wheel_compresses_elsewhere(built, tmp_path, picture):
+def test_the_wheel_compresses_elsewhere(built, tmp_path, photo):
     from PIL import Image
 
     (wheel,) = built.glob("*.whl")
@@ -56,7 +56,7 @@ def test_the_wheel_compresses_elsewhere(built, tmp_path, picture):
     assert "gdncodec/models/photo.safetensors" in names
     assert "gdncodec/py.typed" in names
     assert not any(name.startswith(("tests/", "models/", "docs/")) for name in names)
-    Image.fromarray(picture).save(tmp_path / "a.png")
+    Image.fromarray(photo).save(tmp_path / "a.png")
     code = (
         "import gdncodec, sys\n"
         "assert gdncodec.__file__.startswith(sys.argv.pop(1))\n"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gdncodec.phases import Magnitudes, by_phase, in_raster, zeros_by_phase
+from gdncodec.entropy.phases import Magnitudes, by_phase, in_raster, zeros_by_phase
 
 
 def test_phases_take_a_slice_in_raster_order():

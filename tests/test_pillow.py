@@ -24,8 +24,8 @@ def exif():
 
 
 @pytest.fixture(scope="module")
-def small(picture):
-    return Image.fromarray(picture[:60, :80])
+def small(photo):
+    return Image.fromarray(photo[:60, :80])
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_the_mode_is_known_before_the_pixels(small, mode):
 
 
 def test_opening_reads_the_header_only(file, monkeypatch):
-    monkeypatch.setattr("gdncodec.installed.decompress_image", None)
+    monkeypatch.setattr("gdncodec.api.decompress_image", None)
     with Image.open(io.BytesIO(file)) as image:
         assert image.size == (80, 60)
         with pytest.raises(TypeError):
@@ -129,7 +129,7 @@ def test_a_limit_that_is_raised_in_pillow_is_raised(small, monkeypatch):
         image.load()
 
 
-def test_truncation_raises_and_never_gives_a_picture(file):
+def test_truncation_raises_and_never_gives_a_image(file):
     for length in (len(MAGIC), HEADER_SIZE - 1, HEADER_SIZE, HEADER_SIZE + 3, 60, len(file) - 1):
         with pytest.raises(OSError), Image.open(io.BytesIO(file[:length])) as image:  # noqa: PT011
             image.load()
@@ -182,7 +182,7 @@ def test_verify_and_copy_work(file):
     Image.open(io.BytesIO(file)).verify()
 
 
-def test_threads_get_the_same_pictures(small, file):
+def test_threads_get_the_same_images(small, file):
     expected = gdncodec.decompress(file).astype(int)
 
     def work(_):

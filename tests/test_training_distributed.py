@@ -44,12 +44,12 @@ def torchrun(folder, *arguments):
     return result.stderr
 
 
-def test_two_processes_learn_what_one_does_with_the_same_batch(tmp_path, picture):
-    pictures = np.stack([np.roll(picture, 11 * i, axis=i % 2) for i in range(12)])
-    np.save(tmp_path / "pictures.npy", pictures)
-    torchrun(tmp_path, "compare", ".", "pictures.npy")
+def test_two_processes_learn_what_one_does_with_the_same_batch(tmp_path, photo):
+    images = np.stack([np.roll(photo, 11 * i, axis=i % 2) for i in range(12)])
+    np.save(tmp_path / "images.npy", images)
+    torchrun(tmp_path, "compare", ".", "images.npy")
     for norm in training_team.NORMS:
-        one = training_team.weights(norm, pictures, ALONE)
+        one = training_team.weights(norm, images, ALONE)
         two = load_file(tmp_path / norm)
         assert one.keys() == two.keys()
         same = one.keys() - {f"average.{k}" for k in BEFORE_BATCH_NORM if norm == "batch"}
@@ -59,20 +59,20 @@ def test_two_processes_learn_what_one_does_with_the_same_batch(tmp_path, picture
         assert apart.max() < 3 * training_team.HOW.learning_rate, norm
 
 
-def test_a_killed_worker_is_started_again_and_goes_on_from_the_checkpoint(tmp_path, picture):
-    (tmp_path / "pictures").mkdir()
+def test_a_killed_worker_is_started_again_and_goes_on_from_the_checkpoint(tmp_path, photo):
+    (tmp_path / "images").mkdir()
     for i in range(4):
-        image = Image.fromarray(np.roll(picture, 20 * i, axis=1))
-        image.save(tmp_path / "pictures" / f"{i}.png")
-    (tmp_path / "pictures" / "bad.png").write_text("no picture")
+        image = Image.fromarray(np.roll(photo, 20 * i, axis=1))
+        image.save(tmp_path / "images" / f"{i}.png")
+    (tmp_path / "images" / "bad.png").write_text("no image")
     said = torchrun(
-        tmp_path, "die", "mark", "--data", "pictures", "--out", "run", "--steps", 6, "--batch", 4,
+        tmp_path, "die", "mark", "--data", "images", "--out", "run", "--steps", 6, "--batch", 4,
         "--crop", 32, "--widths", 4, 4, 4, "--latent-channels", 4, "--device", "cpu", "--resume",
     )  # fmt: skip
     lives = [line.split() for line in (tmp_path / "mark.log").read_text().splitlines()]
     assert [int(step) for life, step in lives if life == "0"] == [0, 1, 2, 3, 4]
     assert [int(step) for life, step in lives if life == "1"] == [4, 5]
-    assert "skipped pictures/bad.png" in said
+    assert "skipped images/bad.png" in said
     assert load_checkpoint(tmp_path / "run" / "last.safetensors").counters.step == 6
     card = json.loads((tmp_path / "run" / "model.json").read_text())
     assert card["steps"] == 6
@@ -81,8 +81,8 @@ def test_a_killed_worker_is_started_again_and_goes_on_from_the_checkpoint(tmp_pa
 
 
 @pytest.mark.parametrize("norm", ["mabn", "switchable", "selfnorm", "crossnorm", "sncn"])
-def test_norms_that_see_other_pictures_are_refused_by_name(norm):
-    with pytest.raises(ValueError, match=f"norm {norm} sees the other pictures of a batch"):
+def test_norms_that_see_other_images_are_refused_by_name(norm):
+    with pytest.raises(ValueError, match=f"norm {norm} sees the other images of a batch"):
         settle({"synthesis_norm": norm}, None, PAIR)
     assert settle({"synthesis_norm": norm}, None, ALONE)[0].synthesis_norm == norm
     assert settle({"synthesis_norm": "batch:eps=0.001"}, None, PAIR)

@@ -27,16 +27,14 @@ from gdncodec.training.settings import settle
     ("norm", "optimizer"),
     [*[(n, "adam") for n in ("gdn1", "batch", "mabn", "switchable", "sncn")], ("gdn", "soap")],
 )
-def test_three_steps_change_every_parameter_and_leave_checkpoints(
-    tmp_path, picture, norm, optimizer
-):
+def test_three_steps_change_every_parameter_and_leave_checkpoints(tmp_path, photo, norm, optimizer):
     config = dataclasses.replace(CONFIG, norm=norm, synthesis_norm=norm)
     how = options(
         steps=3, decay=0.5, mixed=0, frozen=0, ema=0.0, optimizer=optimizer, statistics_batches=1
     )
     torch.manual_seed(0)
     before = CodecModel(config).state_dict()
-    state, notes = run(how, tmp_path, [picture], config=config, validation=[picture])
+    state, notes = run(how, tmp_path, [photo], config=config, validation=[photo])
     after = state.average.state_dict()
     assert all(torch.isfinite(v).all() for v in after.values())
     assert [k for k, v in after.items() if torch.equal(v, before[k])] == []
@@ -60,8 +58,8 @@ def test_three_steps_on_ms_ssim_need_crops_of_several_scales(tmp_path):
         settle({"metric": "ms-ssim", "crop": 128}, None, ALONE)
 
 
-def test_the_loss_falls(tmp_path, picture):
-    x = as_tensor(picture[:64, :64])[None].float() / 255
+def test_the_loss_falls(tmp_path, photo):
+    x = as_tensor(photo[:64, :64])[None].float() / 255
     quality = torch.tensor([60.0])
 
     @torch.no_grad()
@@ -73,12 +71,12 @@ def test_the_loss_falls(tmp_path, picture):
     torch.manual_seed(0)
     start = cost(CodecModel(CONFIG))
     how = options(steps=60, crop=64, ema=0.5, learning_rate=3e-3, report_seconds=60.0)
-    state, _ = run(how, tmp_path, [picture])
+    state, _ = run(how, tmp_path, [photo])
     assert cost(state.average) < 0.7 * start
 
 
-def test_a_compiled_network_learns_the_same(tmp_path, picture, monkeypatch):
-    plain, _ = run(options(steps=2, precision="float32", compile="off"), tmp_path, [picture])
+def test_a_compiled_network_learns_the_same(tmp_path, photo, monkeypatch):
+    plain, _ = run(options(steps=2, precision="float32", compile="off"), tmp_path, [photo])
     compiled = []
 
     def compile_eagerly(self, **kwargs):  # the real one takes a minute
@@ -87,7 +85,7 @@ def test_a_compiled_network_learns_the_same(tmp_path, picture, monkeypatch):
 
     monkeypatch.setattr(CodecModel, "compile", compile_eagerly, raising=False)
     how = options(steps=2, precision="float32", compile="on")
-    state, _ = run(how, tmp_path, [picture])
+    state, _ = run(how, tmp_path, [photo])
     assert compiled == [{"dynamic": False}]
     for name, value in plain.model.state_dict().items():
         torch.testing.assert_close(state.model.state_dict()[name], value)
@@ -129,7 +127,7 @@ def test_progress_goes_by_steps_alone_unless_time_is_limited():
     assert options().progress(0, minutes=60) == 0.5
 
 
-def test_the_analysis_stands_still_at_the_end(tmp_path, picture, monkeypatch):
+def test_the_analysis_stands_still_at_the_end(tmp_path, photo, monkeypatch):
     seen = []
     original = CodecModel.forward
 
@@ -143,7 +141,7 @@ def test_the_analysis_stands_still_at_the_end(tmp_path, picture, monkeypatch):
 
     monkeypatch.setattr(CodecModel, "forward", spy)
     how = options(steps=10, batch=1, decay=0.5, mixed=0.4, frozen=0.2)
-    state, _ = run(how, tmp_path, [picture])
+    state, _ = run(how, tmp_path, [photo])
     assert [q for q, _, _ in seen] == ["noise"] * 6 + ["mixed"] * 2 + ["round"] * 2
     assert [g for _, g, _ in seen] == [True] * 8 + [False] * 2
     assert torch.equal(seen[-1][2], seen[-2][2])
@@ -168,7 +166,7 @@ def poison(monkeypatch, is_bad):
 
 @pytest.mark.parametrize("optimizer", ["adam", "soap"])
 def test_a_step_whose_gradient_is_no_number_changes_nothing_but_the_count(
-    tmp_path, picture, monkeypatch, optimizer
+    tmp_path, photo, monkeypatch, optimizer
 ):
     config = dataclasses.replace(CONFIG, norm="batch", synthesis_norm="batch")
     states = []
@@ -187,7 +185,7 @@ def test_a_step_whose_gradient_is_no_number_changes_nothing_but_the_count(
     current = None
     monkeypatch.setattr(loop, "_step", spy)
     how = options(steps=4, optimizer=optimizer)
-    state, notes = run(how, tmp_path, [picture], config=config, notes=Notes(keep))
+    state, notes = run(how, tmp_path, [photo], config=config, notes=Notes(keep))
     for before, after in zip(states[1], states[2], strict=True):  # the third step
         assert all(torch.equal(before[k], after[k]) for k in before)
     assert not torch.equal(states[2][0]["g_a.0.weight"], states[3][0]["g_a.0.weight"])
@@ -197,11 +195,9 @@ def test_a_step_whose_gradient_is_no_number_changes_nothing_but_the_count(
     assert notes.figures[4]["skipped"] == 1
 
 
-def test_ten_bad_gradients_in_a_row_lead_back_to_the_last_good_state(
-    tmp_path, picture, monkeypatch
-):
+def test_ten_bad_gradients_in_a_row_lead_back_to_the_last_good_state(tmp_path, photo, monkeypatch):
     calls = poison(monkeypatch, lambda call: 3 <= call < 13)
-    state, notes = run(options(steps=15, decay=0), tmp_path, [picture])
+    state, notes = run(options(steps=15, decay=0), tmp_path, [photo])
     assert len(calls) == 13 + 12
     counters = state.counters
     assert (counters.step, counters.skipped, counters.rollbacks) == (15, 10, 1)
@@ -210,10 +206,10 @@ def test_ten_bad_gradients_in_a_row_lead_back_to_the_last_good_state(
     assert all(torch.isfinite(v).all() for v in state.average.state_dict().values())
 
 
-def test_a_run_that_stays_bad_is_given_up_and_its_good_state_kept(tmp_path, picture, monkeypatch):
+def test_a_run_that_stays_bad_is_given_up_and_its_good_state_kept(tmp_path, photo, monkeypatch):
     calls = poison(monkeypatch, lambda call: call >= 2)
     with pytest.raises(GdnCodecError, match=r"gave up at step 12: after 3 returns .* step 2"):
-        run(options(steps=50), tmp_path, [picture])
+        run(options(steps=50), tmp_path, [photo])
     assert len(calls) == 2 + 4 * loop._FAULTS
     last = load_checkpoint(tmp_path / "last.safetensors")
     assert last.counters.step == 2
@@ -222,7 +218,7 @@ def test_a_run_that_stays_bad_is_given_up_and_its_good_state_kept(tmp_path, pict
 
 
 def test_a_full_disk_leaves_the_checkpoint_of_before_and_training_goes_on(
-    tmp_path, picture, monkeypatch
+    tmp_path, photo, monkeypatch
 ):
     original = Path.write_bytes
 
@@ -239,7 +235,7 @@ def test_a_full_disk_leaves_the_checkpoint_of_before_and_training_goes_on(
         nonlocal full
         full = step >= 3
 
-    state, notes = run(options(steps=4), tmp_path, [picture], notes=Notes(fill))
+    state, notes = run(options(steps=4), tmp_path, [photo], notes=Notes(fill))
     assert state.counters.step == 4
     assert load_checkpoint(tmp_path / "last.safetensors").counters.step == 2
     assert [p.name for p in tmp_path.iterdir()] == ["last.safetensors"]
@@ -284,11 +280,11 @@ def test_a_meter_gives_means_over_the_steps_that_were_done():
     assert all(math.isnan(v) for v in means.values())
 
 
-def test_switchable_norms_end_with_statistics_of_the_averaged_weights(tmp_path, picture):
+def test_switchable_norms_end_with_statistics_of_the_averaged_weights(tmp_path, photo):
     config = dataclasses.replace(CONFIG, norm="switchable", synthesis_norm="switchable")
-    state, _ = run(options(steps=2, statistics_batches=6), tmp_path, [picture], config=config)
+    state, _ = run(options(steps=2, statistics_batches=6), tmp_path, [photo], config=config)
     with torch.no_grad():
-        features = state.average.g_a[0](as_tensor(picture[:96, :96])[None].float() / 255 - 0.5)
+        features = state.average.g_a[0](as_tensor(photo[:96, :96])[None].float() / 255 - 0.5)
     layer = state.average.g_a[1][0]
     assert not layer.training
     near = (layer.running_mean.flatten() - features.mean(dim=(0, 2, 3))).abs().mean()

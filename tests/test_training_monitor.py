@@ -44,8 +44,8 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def pictures(picture):
-    tensor = torch.from_numpy(picture).permute(2, 0, 1)
+def images(photo):
+    tensor = torch.from_numpy(photo).permute(2, 0, 1)
     return [tensor, tensor.flip(1)[:, :80, :99]]
 
 
@@ -59,11 +59,11 @@ def image(accumulator, tag):
     return np.asarray(Image.open(io.BytesIO(accumulator.Images(tag)[-1].encoded_image_string)))
 
 
-def test_points_are_means_over_pictures_with_rounded_latents(network, pictures):
-    points = validate(network, pictures)
+def test_points_are_means_over_images_with_rounded_latents(network, images):
+    points = validate(network, images)
     assert [p.quality for p in points] == [0, 25, 50, 75, 100]
     expected = []
-    for part in (pictures[0][:, 3:147, 5:197], pictures[1][:, :, 1:97]):
+    for part in (images[0][:, 3:147, 5:197], images[1][:, :, 1:97]):
         x = part[None] / 255
         with torch.no_grad():
             out = network.eval()(x, torch.tensor([75.0]), "round")
@@ -74,20 +74,20 @@ def test_points_are_means_over_pictures_with_rounded_latents(network, pictures):
     assert points[4].bpp > points[0].bpp
 
 
-def test_large_pictures_are_measured_on_their_middle(network, pictures):
-    whole = pictures[0]
+def test_large_images_are_measured_on_their_middle(network, images):
+    whole = images[0]
     assert validate(network, [whole], side=64) == validate(network, [whole[:, 43:107, 69:133]])
 
 
-def test_a_network_of_one_rate_has_one_point_at_its_quality(pictures):
+def test_a_network_of_one_rate_has_one_point_at_its_quality(images):
     config = ModelConfig(
         widths=(4, 6, 8), synthesis_widths=(4, 6, 8), latent_channels=6, lambdas=(0.01, 0.01)
     )
-    (point,) = validate(CodecModel(config), pictures)
+    (point,) = validate(CodecModel(config), images)
     assert point.quality == config.fixed_quality
 
 
-def test_without_pictures_there_are_no_points(network):
+def test_without_images_there_are_no_points(network):
     assert validate(network, []) == []
 
 
@@ -99,13 +99,13 @@ def test_points_of_a_network_for_ms_ssim_have_it():
         validate(CodecModel(SIMILAR), [big[:, :160]])
 
 
-def test_measuring_draws_no_random_number_and_leaves_the_modes_of_all_layers(network, pictures):
+def test_measuring_draws_no_random_number_and_leaves_the_modes_of_all_layers(network, images):
     network.train()
     network.g_a[1].eval()
     modes = [m.training for m in network.modules()]
     state = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
-    validate(network, pictures[1:])
-    reconstruct(network, pictures[1])
+    validate(network, images[1:])
+    reconstruct(network, images[1])
     assert torch.equal(torch.get_rng_state(), state[0])
     assert (random.getstate(), np.random.get_state()[1].tolist()) == state[1:]
     assert [m.training for m in network.modules()] == modes
@@ -131,13 +131,13 @@ def test_the_score_is_the_mean_logarithm_of_the_cost():
     assert score(similar, SIMILAR) == pytest.approx(expected)
 
 
-def test_a_reconstruction_is_as_large_as_the_middle_it_shows(network, pictures):
-    original, decoded = reconstruct(network, pictures[0])
-    assert torch.equal(original, pictures[0][:, 3:147, 5:197])
+def test_a_reconstruction_is_as_large_as_the_middle_it_shows(network, images):
+    original, decoded = reconstruct(network, images[0])
+    assert torch.equal(original, images[0][:, 3:147, 5:197])
     assert (decoded.shape, decoded.dtype) == (original.shape, torch.uint8)
 
 
-def test_event_files_hold_the_figures_the_points_and_the_pictures(tmp_path):
+def test_event_files_hold_the_figures_the_points_and_the_images(tmp_path):
     monitor = Monitor(tmp_path, report=lambda _: None)
     monitor.progress(10, 0.1, FIGURES)
     monitor.progress(20, 0.2, {**FIGURES, "loss": 0.5})

@@ -23,42 +23,42 @@ from gdncodec.cli import main
 from gdncodec.config import ModelConfig
 from gdncodec.errors import ModelError
 from gdncodec.nn.model import CodecModel
-from gdncodec.training import stopping
 from gdncodec.training.checkpoint import Checkpoint, Counters, load_checkpoint, save_checkpoint
 from gdncodec.training.distributed import ALONE
 from gdncodec.training.monitor import Monitor
 from gdncodec.training.options import TrainingOptions
+from gdncodec.training.signals import Stop
 from gdncodec.training.state import TrainingState
 
 TINY = ["--batch", 2, "--crop", 32, "--widths", 4, 4, 4, "--latent-channels", 4, "--quiet"]
 
 
 @pytest.fixture
-def pictures(folder, picture):
-    """A folder of three training pictures in the working folder."""
-    (folder / "pictures").mkdir()
+def images(folder, photo):
+    """A folder of three training images in the working folder."""
+    (folder / "images").mkdir()
     for i in range(3):
-        Image.fromarray(np.roll(picture, 20 * i, axis=1)).save(folder / "pictures" / f"{i}.png")
-    return ["--data", "pictures"]
+        Image.fromarray(np.roll(photo, 20 * i, axis=1)).save(folder / "images" / f"{i}.png")
+    return ["--data", "images"]
 
 
-def train(pictures, *arguments, code=0):
-    return gdncodec("train", *pictures, "--out", "run", *arguments, code=code)
+def train(images, *arguments, code=0):
+    return gdncodec("train", *images, "--out", "run", *arguments, code=code)
 
 
-def exit_code(pictures, *arguments):
-    arguments = map(str, ["train", *pictures, "--out", "run", *arguments])
+def exit_code(images, *arguments):
+    arguments = map(str, ["train", *images, "--out", "run", *arguments])
     return CliRunner().invoke(main, list(arguments)).exit_code
 
 
-def test_after_kill_9_a_run_goes_on_with_the_losses_of_one_that_was_not(tmp_path, picture):
+def test_after_kill_9_a_run_goes_on_with_the_losses_of_one_that_was_not(tmp_path, photo):
     steps, killed_at = 11, 8
-    np.save(tmp_path / "pictures.npy", [picture, picture[::-1]])
+    np.save(tmp_path / "images.npy", [photo, photo[::-1]])
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
-    pictures = np.load(tmp_path / "pictures.npy")
-    _, whole = run(options(steps=steps), tmp_path / "whole", pictures)
-    arguments = ["killed", "pictures.npy", steps, killed_at, torch.get_num_threads()]
+    images = np.load(tmp_path / "images.npy")
+    _, whole = run(options(steps=steps), tmp_path / "whole", images)
+    arguments = ["killed", "images.npy", steps, killed_at, torch.get_num_threads()]
     process = subprocess.run(
         [sys.executable, training_runs.__file__, *map(str, arguments)],
         cwd=tmp_path,
@@ -67,7 +67,7 @@ def test_after_kill_9_a_run_goes_on_with_the_losses_of_one_that_was_not(tmp_path
     assert process.returncode == -signal.SIGKILL
     last = load_checkpoint(tmp_path / "killed" / "last.safetensors")
     assert last.counters.step == 6
-    _, after = run(options(steps=steps), tmp_path / "killed", pictures, start=last)
+    _, after = run(options(steps=steps), tmp_path / "killed", images, start=last)
     assert after.losses == {step: whole.losses[step] for step in range(7, steps + 1)}
 
 
@@ -75,11 +75,11 @@ def test_after_kill_9_a_run_goes_on_with_the_losses_of_one_that_was_not(tmp_path
     ("norm", "optimizer"), [("gdn", "soap"), ("batch", "adam"), ("mabn", "adam"), ("sncn", "adam")]
 )
 def test_a_resumed_run_ends_with_the_very_weights_of_one_that_was_not_stopped(
-    tmp_path, picture, norm, optimizer
+    tmp_path, photo, norm, optimizer
 ):
     config = dataclasses.replace(CONFIG, norm=norm, synthesis_norm=norm)
     how = options(steps=6, optimizer=optimizer)
-    whole, _ = run(how, tmp_path, [picture], config=config)
+    whole, _ = run(how, tmp_path, [photo], config=config)
     kept = load_checkpoint(tmp_path / "last.safetensors")
     assert kept.counters.step == 5
     state = TrainingState(config, how, ALONE)
@@ -87,7 +87,7 @@ def test_a_resumed_run_ends_with_the_very_weights_of_one_that_was_not_stopped(
     save_checkpoint(tmp_path / "again", state.checkpoint())
     again = load_checkpoint(tmp_path / "again")
     assert again.counters == kept.counters
-    after, _ = run(how, tmp_path, [picture], config=config, start=again)
+    after, _ = run(how, tmp_path, [photo], config=config, start=again)
     for part in ("model", "average", "criterion"):
         ours, theirs = getattr(after, part).state_dict(), getattr(whole, part).state_dict()
         assert [k for k in theirs if not torch.equal(ours[k], theirs[k])] == []
@@ -133,65 +133,65 @@ def test_an_exported_model_is_told_from_a_checkpoint(tiny_model):
         load_checkpoint(tiny_model)
 
 
-def test_the_embedded_models_training_can_be_continued(tmp_path, picture):
+def test_the_embedded_models_training_can_be_continued(tmp_path, photo):
     path = Path(__file__).parents[1] / "models" / "training" / "photo.before-decay.safetensors"
     start = load_checkpoint(path)
     assert start.config.latent_channels >= 192
-    state, _ = run(options(steps=1), tmp_path, [picture], config=start.config, start=start.light)
+    state, _ = run(options(steps=1), tmp_path, [photo], config=start.config, start=start.light)
     assert state.counters.step == 1
     assert state.counters.averaged == start.counters.averaged + 1
 
 
-def test_weights_begin_a_run_with_a_new_optimiser_and_their_own_average(tmp_path, picture):
-    first, _ = run(options(steps=20), tmp_path, [picture])
+def test_weights_begin_a_run_with_a_new_optimiser_and_their_own_average(tmp_path, photo):
+    first, _ = run(options(steps=20), tmp_path, [photo])
     light = load_checkpoint(tmp_path / "last.safetensors").light
     state = TrainingState(CONFIG, options(steps=5, warmup=100), ALONE)
     state.restore(light)
     assert state.counters == Counters(averaged=19)
     assert not state.optimizer.state
     assert all(torch.equal(v, light.average[k]) for k, v in state.average.state_dict().items())
-    second, notes = run(options(steps=1, warmup=100), tmp_path, [picture], start=light)
+    second, notes = run(options(steps=1, warmup=100), tmp_path, [photo], start=light)
     assert second.counters.step == 1
     assert notes.figures[1]["rate"] == pytest.approx(1e-5)
     assert first.counters.averaged == second.counters.averaged == 20
 
 
-def test_a_run_leaves_everything_and_can_be_lengthened(folder, pictures):
-    train(pictures, "--steps", 4, *TINY)
+def test_a_run_leaves_everything_and_can_be_lengthened(folder, images):
+    train(images, "--steps", 4, *TINY)
     assert names(folder / "run") == [
         "before-decay.safetensors", "best.safetensors", "last.safetensors", "model.json",
         "model.safetensors", "rd.json", "tensorboard",
     ]  # fmt: skip
     first = (folder / "run" / "model.safetensors").read_bytes()
     gdncodec("compress", "img.png", "--model", "run/model.safetensors")
-    refused = train(pictures, "--steps", 6, *TINY, code=6)
+    refused = train(images, "--steps", 6, *TINY, code=6)
     assert "run/last.safetensors exists; --resume continues that run" in refused.stderr
-    wrong = train(pictures, "--steps", 6, *TINY, "--seed", 1, "--resume", code=2)
+    wrong = train(images, "--steps", 6, *TINY, "--seed", 1, "--resume", code=2)
     assert "seed is 0 in the run to continue, got 1" in wrong.stderr
-    train(pictures, "--steps", 6, "--resume", "--quiet")
+    train(images, "--steps", 6, "--resume", "--quiet")
     assert json.loads((folder / "run" / "model.json").read_text())["steps"] == 6
     assert (folder / "run" / "model.safetensors").read_bytes() != first
-    train(pictures, "--resume", "--quiet")  # its end was reached: it is exported again
+    train(images, "--resume", "--quiet")  # its end was reached: it is exported again
     assert load_checkpoint(folder / "run" / "last.safetensors").counters.step == 6
 
 
-def test_resume_begins_a_run_where_there_is_none(folder, pictures):
-    train(pictures, "--steps", 4, *TINY)
+def test_resume_begins_a_run_where_there_is_none(folder, images):
+    train(images, "--steps", 4, *TINY)
     weights = "run/before-decay.safetensors"
     out = ["--out", "other", "--steps", 2, "--batch", 2, "--crop", 32, "--quiet", "--resume"]
-    gdncodec("train", *pictures, *out, "--resume-weights", weights)
+    gdncodec("train", *images, *out, "--resume-weights", weights)
     checkpoint = load_checkpoint(folder / "other" / "last.safetensors")
     assert checkpoint.config.widths == (4, 4, 4)
     assert checkpoint.counters.averaged > checkpoint.counters.step == 2
 
 
-def test_other_pictures_on_resume_are_noticed(folder, pictures):
-    train(pictures, "--steps", 2, *TINY)
+def test_other_images_on_resume_are_noticed(folder, images):
+    train(images, "--steps", 2, *TINY)
     tiny = TINY[:-1]  # not quiet
-    same = train(pictures, "--steps", 4, *tiny, "--resume").stderr
-    (folder / "pictures" / "1.png").unlink()
-    other = train(pictures, "--steps", 6, *tiny, "--resume").stderr
-    notice = "the training pictures are not those that this run had before"
+    same = train(images, "--steps", 4, *tiny, "--resume").stderr
+    (folder / "images" / "1.png").unlink()
+    other = train(images, "--steps", 6, *tiny, "--resume").stderr
+    notice = "the training images are not those that this run had before"
     assert (notice in same, notice in other) == (False, True)
 
 
@@ -203,21 +203,21 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         state.restore(checkpoint)
 
 
-def test_drawn_crops_are_drawn_in_a_run_and_stay_as_many(folder, pictures, monkeypatch):
+def test_drawn_crops_are_drawn_in_a_run_and_stay_as_many(folder, images, monkeypatch):
     drawn = []
 
     def draw(rng, side):
         drawn.append(side)
         return torch.zeros(3, side, side, dtype=torch.uint8)
 
-    monkeypatch.setattr("gdncodec.training.data.draw_picture", draw)
-    train(pictures, "--steps", 2, *TINY, "--drawn", 1)
+    monkeypatch.setattr("gdncodec.training.data.draw_image", draw)
+    train(images, "--steps", 2, *TINY, "--drawn", 1)
     assert drawn == [32] * 4
-    refused = train(pictures, "--steps", 4, *TINY, "--drawn", 0.5, "--resume", code=2)
+    refused = train(images, "--steps", 4, *TINY, "--drawn", 0.5, "--resume", code=2)
     assert "drawn is 1.0 in the run to continue, got 0.5" in refused.stderr
 
 
-def test_a_stop_saves_before_anything_that_takes_long(tmp_path, picture, monkeypatch):
+def test_a_stop_saves_before_anything_that_takes_long(tmp_path, photo, monkeypatch):
     names = []
     monkeypatch.setattr(
         "gdncodec.training.loop._average_statistics", lambda *_: names.append("...")
@@ -225,59 +225,59 @@ def test_a_stop_saves_before_anything_that_takes_long(tmp_path, picture, monkeyp
     monkeypatch.setattr(
         "gdncodec.training.recorder.save_checkpoint", lambda path, _: names.append(path.name)
     )
-    with stopping.Stop() as stop:
+    with Stop() as stop:
         stop.asked = signal.SIGTERM
-        run(options(steps=5, report_seconds=60.0), tmp_path, [picture], stop=stop)
+        run(options(steps=5, report_seconds=60.0), tmp_path, [photo], stop=stop)
     assert names == ["last.safetensors", "..."]
 
 
-def test_validation_pictures_are_looked_for_beyond_the_first_bad_ones(
-    folder, pictures, picture, monkeypatch
+def test_validation_images_are_looked_for_beyond_the_first_bad_ones(
+    folder, images, photo, monkeypatch
 ):
     monkeypatch.setattr("gdncodec.training.session._VALIDATED", 2)
     (folder / "val").mkdir()
     for i in range(3):
-        (folder / "val" / f"{i}.png").write_text("no picture")
-    Image.fromarray(picture).save(folder / "val" / "good.png")
-    output = train(pictures, "--val", "val", "--steps", 2, *TINY[:-1]).stderr
-    assert "3 pictures for training, 1 for validation" in output
+        (folder / "val" / f"{i}.png").write_text("no image")
+    Image.fromarray(photo).save(folder / "val" / "good.png")
+    output = train(images, "--val", "val", "--steps", 2, *TINY[:-1]).stderr
+    assert "3 images for training, 1 for validation" in output
 
 
-def test_a_run_whose_checkpoint_is_gone_is_not_begun_again(folder, pictures):
-    train(pictures, "--steps", 2, *TINY)
+def test_a_run_whose_checkpoint_is_gone_is_not_begun_again(folder, images):
+    train(images, "--steps", 2, *TINY)
     (folder / "run" / "last.safetensors").unlink()
     model = (folder / "run" / "model.safetensors").read_bytes()
-    result = train(pictures, "--steps", 4, *TINY, "--resume", code=5)
+    result = train(images, "--steps", 4, *TINY, "--resume", code=5)
     assert "last.safetensors: not there" in result.stderr
     assert (folder / "run" / "model.safetensors").read_bytes() == model
 
 
-def test_what_a_killed_run_was_writing_is_removed(folder, pictures):
+def test_what_a_killed_run_was_writing_is_removed(folder, images):
     (folder / "run").mkdir()
     (folder / "run" / ".gdncodec-abc.safetensors").write_bytes(b"half")
-    train(pictures, "--steps", 2, *TINY, "--resume")
+    train(images, "--steps", 2, *TINY, "--resume")
     assert not list((folder / "run").glob(".gdncodec-*"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_without_a_device_is_refused(folder, pictures):
-    result = train(pictures, "--steps", 2, *TINY, "--device", "cuda", code=2)
+def test_cuda_without_a_device_is_refused(folder, images):
+    result = train(images, "--steps", 2, *TINY, "--device", "cuda", code=2)
     assert "there is no CUDA device that torch can use" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("val", "complaint"),
     [
-        ("bad", "no usable pictures of at least 32 x 32 pixels in bad"),
-        ("pictures", "all pictures of the data are in pictures too"),
-        ("empty", "there are no pictures in empty"),
+        ("bad", "no usable images of at least 32 x 32 pixels in bad"),
+        ("images", "all images of the data are in images too"),
+        ("empty", "there are no images in empty"),
     ],
 )
-def test_unusable_validation_pictures_are_refused(folder, pictures, val, complaint):
+def test_unusable_validation_images_are_refused(folder, images, val, complaint):
     for name in ("bad", "empty"):
         (folder / name).mkdir()
-    (folder / "bad" / "a.png").write_text("no picture")
-    result = train(pictures, "--val", val, "--steps", 2, *TINY, code=2)
+    (folder / "bad" / "a.png").write_text("no image")
+    result = train(images, "--val", val, "--steps", 2, *TINY, code=2)
     assert complaint in result.stderr
     assert not (folder / "run" / "model.safetensors").exists()
 
@@ -298,11 +298,11 @@ def send(monkeypatch, *signals):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_leave_a_checkpoint_and_a_model(
-    folder, pictures, monkeypatch, number, code
+    folder, images, monkeypatch, number, code
 ):
     notes = send(monkeypatch, number, number)  # a terminal and a launcher may both send it
     before = signal.getsignal(number)
-    assert exit_code(pictures, "--steps", 1000, *TINY) == code
+    assert exit_code(images, "--steps", 1000, *TINY) == code
     assert signal.getsignal(number) == before
     assert any("once more stops at once" in text for text in notes)
     steps = load_checkpoint(folder / "run" / "last.safetensors").counters.step
@@ -311,17 +311,17 @@ def test_ctrl_c_and_sigterm_leave_a_checkpoint_and_a_model(
     gdncodec("compress", "img.png", "--model", "run/model.safetensors")
 
 
-def test_a_second_ctrl_c_stops_at_once_and_leaves_old_files_whole(folder, pictures, monkeypatch):
-    train(pictures, "--steps", 2, *TINY)
+def test_a_second_ctrl_c_stops_at_once_and_leaves_old_files_whole(folder, images, monkeypatch):
+    train(images, "--steps", 2, *TINY)
     old = {p.name: p.read_bytes() for p in (folder / "run").iterdir() if p.is_file()}
-    monkeypatch.setattr(stopping, "_SAME", -1.0)
+    monkeypatch.setattr("gdncodec.training.signals._SAME", -1.0)
     send(monkeypatch, signal.SIGINT, signal.SIGINT)
-    assert exit_code(pictures, "--steps", 50, "--resume", *TINY) == 130
+    assert exit_code(images, "--steps", 50, "--resume", *TINY) == 130
     assert old == {p.name: p.read_bytes() for p in (folder / "run").iterdir() if p.is_file()}
 
 
 def test_a_last_checkpoint_that_cannot_be_written_is_an_error_after_the_model(
-    folder, pictures, monkeypatch
+    folder, images, monkeypatch
 ):
     original = Path.write_bytes
 
@@ -331,7 +331,7 @@ def test_a_last_checkpoint_that_cannot_be_written_is_an_error_after_the_model(
         return original(self, data)
 
     monkeypatch.setattr(Path, "write_bytes", write)
-    result = train(pictures, "--steps", 2, *TINY, code=1)
+    result = train(images, "--steps", 2, *TINY, code=1)
     assert "last.safetensors could not be written" in result.stderr
     assert (folder / "run" / "model.safetensors").exists()
     assert not (folder / "run" / "last.safetensors").exists()

@@ -200,7 +200,7 @@ def test_a_transform_at_one_quality_computes_what_it_does_in_a_batch(norm, paddi
 
 
 @pytest.mark.parametrize("norm", ["gdn1", "gdn", "batch", "none"])
-def test_a_flat_picture_has_a_flat_latent(norm):
+def test_a_flat_image_has_a_flat_latent(norm):
     net = trained(norm)[0].at(30)
     colour = torch.randn(1, 3, 1, 1, dtype=torch.float64)
     with torch.inference_mode():
@@ -225,7 +225,7 @@ def test_padding_changes_what_is_near_the_border_and_nothing_else(direction):
     x = torch.rand(shape, dtype=torch.float64)
     with torch.inference_mode():
         y, z = (net.double().at(30)(x) for net in (replicate, zeros))
-    # As far as the halos of gdncodec.tiling: 1 and 2 latent positions, or 2 and 1.
+    # As far as the halos of gdncodec.tiles.geometry: 1 and 2 latent positions, or 2 and 1.
     inside = slice(16, -32) if direction else slice(2, -1)
     torch.testing.assert_close(y[..., inside, inside], z[..., inside, inside])
     for edge in (y - z)[..., 0, :], (y - z)[..., -1, :], (y - z)[..., 0], (y - z)[..., -1]:
@@ -273,44 +273,44 @@ def test_a_norm_of_the_users_own_works_in_the_transforms(own_norm):
     torch.testing.assert_close(fold(g_a).at(50)(x), g_a.at(50)(x))
 
 
-def round_trip(config, picture, folder):
-    """Train three steps, export, compress, decompress; return network, model and picture."""
+def round_trip(config, photo, folder):
+    """Train three steps, export, compress, decompress; return network, model and image."""
     from gdncodec.codec import Codec
-    from gdncodec.image import Picture
+    from gdncodec.images.raster import RasterImage
+    from gdncodec.modelfile import save_model
     from gdncodec.training.data import CropSampler
     from gdncodec.training.distributed import ALONE
     from gdncodec.training.export import export_model
     from gdncodec.training.loop import train
     from gdncodec.training.options import TrainingOptions
     from gdncodec.training.state import TrainingState
-    from gdncodec.weights import save_model
 
     options = TrainingOptions(
         steps=3, batch=2, crop=32, warmup=1, decay=0, mixed=0, frozen=0, statistics_batches=3
     )
     state = TrainingState(config, options, ALONE)
-    pixels = torch.from_numpy(picture).permute(2, 0, 1)
+    pixels = torch.from_numpy(photo).permute(2, 0, 1)
     train(state, CropSampler([pixels], options.crop, options.batch, options.seed))
     network = state.average
-    model, _ = export_model(network.eval(), [picture[:64, :64]])
+    model, _ = export_model(network.eval(), [photo[:64, :64]])
     path = folder / "model.safetensors"
     save_model(path, model, {})
     codec = Codec(path)
-    return network, model, codec.decompress(codec.compress(Picture(picture), 50)).pixels
+    return network, model, codec.decompress(codec.compress(RasterImage(photo), 50)).pixels
 
 
 @pytest.mark.parametrize("norm", [*NORMS, "own", "mabn:centred=true", "frn:learnable_eps=true"])
-def test_every_norm_trains_and_comes_back_from_a_gdn_file(norm, own_norm, picture, tmp_path):
+def test_every_norm_trains_and_comes_back_from_a_gdn_file(norm, own_norm, photo, tmp_path):
     norm = own_norm if norm == "own" else norm
     synthesis_norm = norm.replace(":centred=true", "")
     config = ModelConfig(norm, synthesis_norm, WIDTHS, WIDTHS, LATENT)
-    network, model, back = round_trip(config, picture[:80, :70], tmp_path)
+    network, model, back = round_trip(config, photo[:80, :70], tmp_path)
     assert back.shape == (80, 70, 3)
     left = model.config.latent_channels  # of untrained channels some are never coded
     expected = dataclasses.replace(config, folded=model.config.folded, latent_channels=left)
     assert model.config == expected
-    # The file's picture is that of the trained network, with weights rounded for the model file.
-    x = torch.from_numpy(picture[:80, :70]).permute(2, 0, 1)[None].float() / 255
+    # The file's image is that of the trained network, with weights rounded for the model file.
+    x = torch.from_numpy(photo[:80, :70]).permute(2, 0, 1)[None].float() / 255
     x = nn.functional.pad(x, (0, 10, 0, 0), mode="replicate")
     with torch.inference_mode():
         x_hat = network(x, torch.tensor([50.0]), "round").x_hat[0, :, :, :70]

@@ -1,6 +1,6 @@
 """Tiny training runs, for the tests of the training; as a program, one that is killed.
 
-Usage: python training_runs.py OUT PICTURES.npy STEPS KILLED_AT THREADS
+Usage: python training_runs.py OUT IMAGES.npy STEPS KILLED_AT THREADS
 """
 
 import os
@@ -67,12 +67,12 @@ def options(**changes):
     return TrainingOptions(**{**TINY, **changes})
 
 
-def as_tensor(picture):
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+def as_tensor(photo):
+    return torch.from_numpy(np.ascontiguousarray(photo)).permute(2, 0, 1)
 
 
 def run(
-    how, out, pictures, *, config=CONFIG, start=None, validation=(), notes=None,
+    how, out, images, *, config=CONFIG, start=None, validation=(), notes=None,
     recorder=Recorder, stop=None,
 ):  # fmt: skip
     """Train, and return the state and what a person would have seen."""
@@ -80,13 +80,13 @@ def run(
     if start:
         state.restore(start)
     notes = notes or Notes()
-    sampler = CropSampler([as_tensor(p) for p in pictures], how.crop, how.batch, how.seed)
+    sampler = CropSampler([as_tensor(p) for p in images], how.crop, how.batch, how.seed)
     recorder = recorder(out, notes, [as_tensor(p) for p in validation], how.report_seconds)
     train(state, sampler, recorder, stop=stop)
     return state, notes
 
 
-def main(out, pictures, steps, killed_at, threads):
+def main(out, images, steps, killed_at, threads):
     torch.set_num_threads(int(threads))
 
     def kill(step):
@@ -95,7 +95,7 @@ def main(out, pictures, steps, killed_at, threads):
 
     last = Path(out, "last.safetensors")
     run(
-        options(steps=int(steps)), Path(out), np.load(pictures), recorder=EveryThird,
+        options(steps=int(steps)), Path(out), np.load(images), recorder=EveryThird,
         start=load_checkpoint(last) if last.exists() else None, notes=Notes(kill),
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """What torchrun starts in the tests of training with several processes.
 
-Usage: training_team.py compare OUT PICTURES.npy    a few steps with each norm; the weights into OUT
+Usage: training_team.py compare OUT IMAGES.npy    a few steps with each norm; the weights into OUT
        training_team.py die MARK OPTIONS...         `gdncodec train`, in which the second process is
                                                     killed once: at the fourth step, without MARK
 """
@@ -18,7 +18,7 @@ from training_runs import CONFIG, as_tensor, options
 
 from gdncodec.cli import main
 from gdncodec.training import loop
-from gdncodec.training.data import CropSampler, pictures_of_slots
+from gdncodec.training.data import CropSampler, images_of_slots
 from gdncodec.training.distributed import workers
 from gdncodec.training.loop import train
 from gdncodec.training.recorder import Recorder
@@ -28,15 +28,15 @@ NORMS = ("gdn1", "batch")
 HOW = options(steps=5, batch=4, frozen=0.3, mixed=0.5, precision="float32", ema=0.5)
 
 
-def weights(norm, pictures, team):
-    """Train as a team, from 12 pictures of which each process holds its share."""
+def weights(norm, images, team):
+    """Train as a team, from 12 images of which each process holds its share."""
     config = dataclasses.replace(CONFIG, norm=norm, synthesis_norm=norm)
     state = TrainingState(config, HOW, team)
     slots = team.slots(HOW.batch)
-    own = pictures_of_slots(len(pictures), HOW.batch, slots)
-    assert len(own) == len(pictures) / team.world
-    held = {i: as_tensor(pictures[i]) for i in own}
-    sampler = CropSampler(held, HOW.crop, HOW.batch, HOW.seed, slots=slots, count=len(pictures))
+    own = images_of_slots(len(images), HOW.batch, slots)
+    assert len(own) == len(images) / team.world
+    held = {i: as_tensor(images[i]) for i in own}
+    sampler = CropSampler(held, HOW.crop, HOW.batch, HOW.seed, slots=slots, count=len(images))
     train(state, sampler, team=team)
     return {
         **{f"average.{k}": v.contiguous() for k, v in state.average.state_dict().items()},
@@ -44,10 +44,10 @@ def weights(norm, pictures, team):
     }
 
 
-def compare(out, pictures):
+def compare(out, images):
     with workers("cpu") as team:
         for norm in NORMS:
-            result = weights(norm, np.load(pictures), team)
+            result = weights(norm, np.load(images), team)
             if team.is_main:
                 save_file(result, Path(out, norm))
 

@@ -25,7 +25,7 @@ Exit codes:
   0  done
   1  any other failure, such as a full disk
   2  the command line is wrong
-  3  a picture cannot be read or written
+  3  an image cannot be read or written
   4  a .gdn file is damaged or cannot be read
   5  a model is missing or damaged
   6  the output exists (--force overwrites it)
@@ -46,7 +46,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with warnings.catch_warnings(), _ended_by_signals():
-                warnings.filterwarnings("ignore", module="PIL")  # of damaged or large pictures
+                warnings.filterwarnings("ignore", module="PIL")  # of damaged or large images
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort):
             raise
@@ -104,7 +104,7 @@ def _failure(message: str, code: int) -> click.ClickException:
 )
 @click.version_option(__version__, "-V", "--version", prog_name="gdncodec")
 def main() -> None:
-    r"""Compress pictures with a trained neural codec.
+    r"""Compress images with a trained neural codec.
 
     \b
     gdncodec compress photo.png            writes photo.gdn

@@ -13,12 +13,12 @@ __all__ = ["compare"]
 
 
 @click.command()
-@click.argument("source", metavar="PICTURE", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("source", metavar="IMAGE", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Page to write.  [default: PICTURE.compare.html]",
+    help="Page to write.  [default: IMAGE.compare.html]",
 )
 @click.option("--size-of", metavar="CODEC:QUALITY", help="Give all this size, such as jpeg:50.")
 @click.option("--bpp", type=float, help="Give all this many bits per pixel instead.")
@@ -40,13 +40,13 @@ def compare(
     work: Work,
     **chosen: Any,
 ) -> None:
-    """Lay PICTURE at equal bytes in several codecs over each other, in one HTML file."""
-    from gdncodec.evaluation.compare import compare_picture
+    """Lay IMAGE at equal bytes in several codecs over each other, in one HTML file."""
+    from gdncodec.evaluation.compare import compare_image
 
     work.set_threads()
     output = output or source.with_suffix(".compare.html")
     say = partial(click.echo, err=True)
-    compare_picture(
+    compare_image(
         source,
         output,
         overwrite=force,

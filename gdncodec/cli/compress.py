@@ -40,7 +40,7 @@ def compress(
     work: Work,
     **reading: Any,
 ) -> None:
-    """Compress the picture INPUT (- for stdin) into a .gdn file.
+    """Compress the image INPUT (- for stdin) into a .gdn file.
 
     The output is INPUT with the suffix .gdn unless -o names another. ICC profile, EXIF and XMP are
     kept, and the EXIF orientation stays a tag; --strip applies orientation and profile to the
@@ -51,9 +51,9 @@ def compress(
     target = aim.target()
     with Progress("compressing", source, work.quiet) as progress:
         work.set_threads()
-        picture = read_source(source, **reading)
+        image = read_source(source, **reading)
         data = _codec(model, work.device).compress(
-            picture,
+            image,
             aim.quality,
             target=target,
             effort=effort,
@@ -62,14 +62,14 @@ def compress(
         )
     write_data(output, data, overwrite=force)
     if not work.quiet:
-        for notice in picture.notices:
+        for notice in image.notices:
             click.echo(f"{source}: note: {notice}", err=True)
-        _report(source, output, data, picture.pixels.shape, work)
+        _report(source, output, data, image.pixels.shape, work)
 
 
 def _codec(model: str | None, device: str | None) -> Any:
+    from gdncodec.api import codec_for
     from gdncodec.catalog import find_model
-    from gdncodec.installed import codec_for
 
     return codec_for(find_model(model), device)
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from gdncodec.cli import options
-from gdncodec.cli.files import read_gdn, refuse_existing, write_picture
+from gdncodec.cli.files import read_gdn, refuse_existing, write_output
 from gdncodec.cli.options import Work
 from gdncodec.cli.progress import Progress
 from gdncodec.files import STREAM
@@ -31,7 +31,7 @@ def decompress(
     work: Work,
     **decoding: Any,
 ) -> None:
-    """Decompress the .gdn file INPUT (- for stdin) into a picture.
+    """Decompress the .gdn file INPUT (- for stdin) into an image.
 
     The output is INPUT with the suffix .decoded.png unless -o names another; its suffix decides
     the format unless --format does. What goes to stdout (-o -) is PNG unless --format says else.
@@ -40,11 +40,11 @@ def decompress(
     output = output or (STREAM if source == STREAM else source.with_suffix(suffix))
     refuse_existing(output, force, source)
     with Progress("decompressing", source, work.quiet) as progress:
-        from gdncodec.image import output_format
+        from gdncodec.images.writing import output_format
 
         name = output_format(output, format_name or ("png" if output == STREAM else None))
         image = _decoded(source, work, progress, **decoding)
-        write_picture(output, image, name, force)
+        write_output(output, image, name, force)
     if not work.quiet:
         text = f"{output}: {image.width} x {image.height}{work.took}"
         click.echo(text, err=output == STREAM)
@@ -56,13 +56,13 @@ def decompress(
 @options.model
 @options.working
 def view(source: Path, work: Work, **decoding: Any) -> None:
-    """Show the picture in the .gdn file INPUT.
+    """Show the image in the .gdn file INPUT.
 
     It opens in the system's viewer, from a temporary PNG file. Without a display, an HTML page is
     written beside that file, and its path is printed.
     """
     with Progress("decompressing", source, work.quiet) as progress:
-        from gdncodec.view import has_display, write_view
+        from gdncodec.cli.viewer import has_display, write_view
 
         image = _decoded(source, work, progress, **decoding)
         png, page = write_view(image, source.name, f"{image.width} x {image.height} pixels")
@@ -104,7 +104,7 @@ def _decoded(
     data = read_gdn(source)
     fingerprint = unpack_header(data).fingerprint
     entry = find_model(model) if model else find_model_for(fingerprint)
-    from gdncodec.installed import codec_for  # slow, and a wrong file needs none
+    from gdncodec.api import codec_for  # slow, and a wrong file needs none
 
     work.set_threads()
     codec = codec_for(entry, work.device)
@@ -112,7 +112,7 @@ def _decoded(
 
 
 def _region(text: str | None) -> Any:
-    from gdncodec.tiling import Region
+    from gdncodec.tiles.geometry import Region
 
     if text is None:
         return None

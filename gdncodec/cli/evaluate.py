@@ -16,7 +16,7 @@ _ANCHORS = "jpeg,jpeg2000,webp,avif,jxl,heic"
 
 @click.command("eval")
 @click.argument(
-    "pictures", metavar="IMAGES...", nargs=-1, required=True, type=click.Path(path_type=Path)
+    "images", metavar="IMAGES...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
 @click.option(
     "--out",
@@ -69,7 +69,7 @@ _ANCHORS = "jpeg,jpeg2000,webp,avif,jxl,heic"
     callback=options.numbers,
     default="0.25,0.75",
     show_default=True,
-    help="Bits per pixel at which the report shows the pictures; empty for none.",
+    help="Bits per pixel at which the report shows the images; empty for none.",
 )
 @click.option("--lpips", is_flag=True, help="Measure LPIPS too, where its weights are.")
 @options.fast
@@ -79,8 +79,8 @@ _ANCHORS = "jpeg,jpeg2000,webp,avif,jxl,heic"
 def evaluate(out: Path, work: Work, **chosen: Any) -> None:
     """Measure models and classical codecs on IMAGES, files or folders.
 
-    Writes curves in CompressAI's JSON, a CSV of every picture, plots, a summary in Markdown, and a
-    report in one HTML file. A picture that cannot be read is named and skipped; exit code 3.
+    Writes curves in CompressAI's JSON, a CSV of every image, plots, a summary in Markdown, and a
+    report in one HTML file. An image that cannot be read is named and skipped; exit code 3.
     """
     from gdncodec.evaluation.session import EvaluationRequest, run_evaluation
 

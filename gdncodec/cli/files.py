@@ -12,7 +12,7 @@ import click
 from gdncodec.errors import FormatError
 from gdncodec.files import STREAM, read_data, write_data, write_safely
 
-__all__ = ["read_gdn", "read_source", "refuse_existing", "write_picture"]
+__all__ = ["read_gdn", "read_source", "refuse_existing", "write_output"]
 
 
 def refuse_existing(output: Path, force: bool, source: Path) -> None:
@@ -42,11 +42,11 @@ def read_gdn(source: Path) -> bytes:
 
 
 def read_source(source: Path, *, frame: int | None, strip: bool, max_pixels: int) -> Any:
-    """Return the :class:`gdncodec.image.Picture` in a file, or in standard input."""
-    from gdncodec.image import read_picture
+    """Return the :class:`gdncodec.images.reading.RasterImage` in a file, or in standard input."""
+    from gdncodec.images.reading import read_image
 
     with _pillow_limit(max_pixels):
-        return read_picture(
+        return read_image(
             io.BytesIO(read_data(source)) if source == STREAM else source,
             frame=frame,
             strip=strip,
@@ -67,9 +67,9 @@ def _pillow_limit(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def write_picture(output: Path, image: Any, format_name: str, force: bool) -> None:
+def write_output(output: Path, image: Any, format_name: str, force: bool) -> None:
     """Write a Pillow image to a file or to standard output, and tell what the format lost."""
-    from gdncodec.image import write_image
+    from gdncodec.images.writing import write_image
 
     if output == STREAM:
         data = io.BytesIO()

@@ -40,14 +40,14 @@ def import_model(
     CompressAI publishes, or taken to be the defaults of its examples/train.py.
     """
     path, wanted = _destination(checkpoint, name, output, force)
-    from gdncodec.training.convert import import_compressai
-    from gdncodec.weights import save_model
+    from gdncodec.compressai.conversion import import_compressai
+    from gdncodec.modelfile import save_model
 
     model, card = import_compressai(checkpoint, **trained)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(path, model, card)
     click.echo(f"{path}: lambda {card['lambda']['value']:g} ({card['lambda']['from']})")
-    click.echo(f"use it with `gdncodec compress --model {wanted} PICTURE`")
+    click.echo(f"use it with `gdncodec compress --model {wanted} IMAGE`")
 
 
 def _destination(

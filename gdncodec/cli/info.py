@@ -64,7 +64,7 @@ def _facts_of_model(fingerprint: bytes, verbose: bool) -> dict[str, Any]:
 
 def _facts_of_layout(data: bytes) -> dict[str, Any]:
     from gdncodec.container import unpack
-    from gdncodec.tiling import latent_shape, slices
+    from gdncodec.tiles.geometry import latent_shape, slices
 
     header, chunks = unpack(data)
     return {

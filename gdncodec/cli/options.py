@@ -42,7 +42,7 @@ max_pixels = click.option(
     type=click.IntRange(1),
     default=1 << 28,
     show_default=True,
-    help="Refuse larger pictures before anything is allocated.",
+    help="Refuse larger images before anything is allocated.",
 )
 fast = click.option("--fast", is_flag=True, help="Faster, a little worse settings of the anchors.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -116,12 +116,12 @@ class Aim:
     target_ms_ssim: float | None
 
     def target(self) -> Any:
-        """Return the :class:`gdncodec.rate.Target`, or None."""
+        """Return the :class:`gdncodec.encoder.targets.Target`, or None."""
         if sum(getattr(self, f.name) is not None for f in fields(self)) > 1:
             names = ", ".join(f"--{f.name.replace('_', '-')}" for f in fields(self))
             msg = f"give one of {names}"
             raise ValueError(msg)
-        from gdncodec.rate import Target, parse_size
+        from gdncodec.encoder.targets import Target, parse_size
 
         if self.target_size is not None:
             return Target(parse_size(self.target_size), "bytes")

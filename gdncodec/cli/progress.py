@@ -36,7 +36,7 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
             self._timer.start()
 
     def __call__(self, done: int, total: int) -> None:
-        """Say how much of the picture is done."""
+        """Say how much of the image is done."""
         self._say(f"{100 * done // total} %")
 
     def trial(self, number: int) -> None:

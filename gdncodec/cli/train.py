@@ -19,12 +19,12 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
     multiple=True,
     required=True,
     type=_folder,
-    help="Folder of training pictures, searched recursively; may be given several times.",
+    help="Folder of training images, searched recursively; may be given several times.",
 )
 @click.option(
     "--val",
     type=_folder,
-    help="Folder of validation pictures.  [default: every 25th picture of the data]",
+    help="Folder of validation images.  [default: every 25th image of the data]",
 )
 @click.option(
     "--out",
@@ -107,7 +107,7 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
 @options.verbose
 @options.quiet
 def train(threads: int | None, verbose: bool, quiet: bool, **given: Any) -> None:
-    """Train a codec on folders of pictures; ends with a model file that compress accepts.
+    """Train a codec on folders of images; ends with a model file that compress accepts.
 
     Ctrl-C or SIGTERM end a run early, with everything written; --resume continues it. With
     `torchrun --nproc-per-node=N train.py` and the same options, N processes train together.
@@ -121,7 +121,7 @@ def train(threads: int | None, verbose: bool, quiet: bool, **given: Any) -> None
     report = (lambda _: None) if quiet else None
     outcome = run_session(report=report, verbose=verbose, **given)
     if outcome.model and not quiet:
-        use = f"use it with `gdncodec compress --model {outcome.model} PICTURE`"
+        use = f"use it with `gdncodec compress --model {outcome.model} IMAGE`"
         click.echo(f"{outcome.model}: {use}")
     if outcome.signal:
         sys.exit(128 + outcome.signal)

@@ -1,7 +1,8 @@
 """Transforms on PyTorch: arrays in, arrays out."""
 
+from __future__ import annotations
+
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,17 +11,20 @@ from torch import nn
 
 from gdncodec.nn.inference import prepare_inference
 from gdncodec.nn.transforms import Transform, analysis, synthesis
-from gdncodec.weights import Model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+
+    from gdncodec.modelfile import Model
 
 __all__ = ["TorchEngine"]
 
 _PROBES = 2
 
 _KEPT = 4
-"""Transforms at one quality that are kept: a batch of pictures mostly has the same one."""
+"""Transforms at one quality that are kept: a batch of images mostly has the same one."""
 
 
 class TorchEngine:
@@ -47,8 +51,8 @@ class TorchEngine:
         self._transforms: dict[str, Transform] = {}
         self._nets: OrderedDict[tuple[str, float, bool], nn.Module] = OrderedDict()
 
-    def analysis(self, x: "NDArray[Any]", quality: float) -> "NDArray[np.float32]":
-        """Return the latent of a picture.
+    def analysis(self, x: NDArray[Any], quality: float) -> NDArray[np.float32]:
+        """Return the latent of an image.
 
         Args:
             x: (H, W, 3) uint8 or uint16, both sides multiples of 16.
@@ -65,8 +69,8 @@ class TorchEngine:
             latent: NDArray[np.float32] = y.cpu().numpy()
         return latent
 
-    def synthesis(self, y: "NDArray[np.float32]", quality: float, depth: int = 8) -> "NDArray[Any]":
-        """Return the picture of a latent.
+    def synthesis(self, y: NDArray[np.float32], quality: float, depth: int = 8) -> NDArray[Any]:
+        """Return the image of a latent.
 
         Args:
             y: (M, H/16, W/16) float32.
@@ -81,22 +85,22 @@ class TorchEngine:
             latent = torch.from_numpy(y).to(self._device)
             x_hat = self._net("synthesis", quality)(latent[None])[0] + self._offset
             pixels = (x_hat * peak).round_().clamp_(0, peak).to(dtype)
-            picture: NDArray[Any] = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
-        return picture if depth == 8 else picture.astype(np.uint16)
+            image: NDArray[Any] = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+        return image if depth == 8 else image.astype(np.uint16)
 
     def error_gradient(
         self,
-        y: "NDArray[np.float32]",
+        y: NDArray[np.float32],
         quality: float,
-        x: "NDArray[Any]",
+        x: NDArray[Any],
         where: tuple[slice, slice],
-    ) -> "NDArray[np.float32]":
-        """Return how the squared error of a picture changes with its latent.
+    ) -> NDArray[np.float32]:
+        """Return how the squared error of an image changes with its latent.
 
         Args:
             y: (M, H/16, W/16) float32.
             quality: 0 to 100.
-            x: (h, w, 3) uint8 or uint16, what a part of the picture should be.
+            x: (h, w, 3) uint8 or uint16, what a part of the image should be.
             where: rows and columns of that part; errors elsewhere do not count.
 
         Returns:
@@ -111,8 +115,8 @@ class TorchEngine:
 
         return self._gradient(y, quality, error)
 
-    def curvature(self, y: "NDArray[np.float32]", quality: float) -> "NDArray[np.float32]":
-        """Return how much a latent moves the picture: (M,), squared change for a change of 1.
+    def curvature(self, y: NDArray[np.float32], quality: float) -> NDArray[np.float32]:
+        """Return how much a latent moves the image: (M,), squared change for a change of 1.
 
         That is the mean over the positions of the squared columns of the synthesis' Jacobian, from
         its products with random signs (Hutchinson's estimator).
@@ -128,10 +132,10 @@ class TorchEngine:
 
     def _gradient(
         self,
-        y: "NDArray[np.float32]",
+        y: NDArray[np.float32],
         quality: float,
         of: Callable[[torch.Tensor], torch.Tensor],
-    ) -> "NDArray[np.float32]":
+    ) -> NDArray[np.float32]:
         latent = torch.from_numpy(y).to(self._device)[None].requires_grad_()
         net = self._net("synthesis", quality, differentiable=True)
         (gradient,) = torch.autograd.grad(of(net(latent)), latent)

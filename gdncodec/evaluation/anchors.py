@@ -5,9 +5,10 @@ JPEG 2000, WebP and AVIF come with Pillow; JPEG XL with ``pillow-jxl-plugin``; H
 ``pillow-heif``.
 """
 
+from __future__ import annotations
+
 import importlib
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,13 @@ from PIL import Image, features
 
 from gdncodec.container import ColorMode
 from gdncodec.errors import GdnCodecError
-from gdncodec.image import Picture
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+
+    from gdncodec.images.raster import RasterImage
 
 __all__ = ["ANCHORS", "Anchor", "find_anchor"]
 
@@ -37,7 +41,7 @@ class Anchor:
         settings: Pillow's options at the codec's best.
         fast_settings: options that replace those, several times faster and a little worse.
         quality_option: turns a quality into Pillow's options for it.
-        choices: options to choose from for each picture and quality; see :meth:`encode`.
+        choices: options to choose from for each image and quality; see :meth:`encode`.
         module: the package to install, as ``pip name: import name``, where Pillow needs one.
         feature: Pillow's feature, where its build may lack it.
         quality_range: smallest and largest quality that make sense.
@@ -92,25 +96,25 @@ class Anchor:
             options += f", the better of {best} at each point"
         return f"{options}; {self.scale}; {self.version()}"
 
-    def encode(self, picture: Picture, quality: float) -> bytes:
+    def encode(self, image: RasterImage, quality: float) -> bytes:
         """Return the bytes of a file without metadata.
 
         Where there are ``choices``, the first one sets the size. Each other one is searched for the
         quality that gives the largest file of no more than that size, and the file with the
         smallest squared error is taken.
         """
-        image = Image.fromarray(picture.pixels)
-        if picture.color_mode == ColorMode.GREY:
-            image = image.convert("L")
-        if not self.choices or image.mode == "L":
-            return self._save(image, quality, {})
+        pil_image = Image.fromarray(image.pixels)
+        if image.color_mode == ColorMode.GREY:
+            pil_image = pil_image.convert("L")
+        if not self.choices or pil_image.mode == "L":
+            return self._save(pil_image, quality, {})
         first, *others = self.choices
-        best = self._save(image, quality, first)
-        files = [best, *(self._largest_within(image, len(best), choice) for choice in others)]
-        return min(filter(None, files), key=lambda data: self._error(data, picture.pixels))
+        best = self._save(pil_image, quality, first)
+        files = [best, *(self._largest_within(pil_image, len(best), choice) for choice in others)]
+        return min(filter(None, files), key=lambda data: self._error(data, image.pixels))
 
-    def decode(self, data: bytes) -> "NDArray[np.uint8]":
-        """Return the picture, uint8 (H, W, 3)."""
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Return the image, uint8 (H, W, 3)."""
         with Image.open(io.BytesIO(data), formats=[self.pillow_format]) as image:
             pixels: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
         return pixels
@@ -141,7 +145,7 @@ class Anchor:
                 high = middle - 1
         return best
 
-    def _error(self, data: bytes, pixels: "NDArray[np.uint8]") -> float:
+    def _error(self, data: bytes, pixels: NDArray[np.uint8]) -> float:
         return float(np.square(pixels.astype(np.float32) - self.decode(data)).mean())
 
 

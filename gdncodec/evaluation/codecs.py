@@ -1,8 +1,9 @@
 """Everything that can be measured, behind one interface, by names that other processes know."""
 
+from __future__ import annotations
+
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,12 +12,14 @@ from gdncodec.catalog import find_model, list_models
 from gdncodec.config import QUALITY_LAMBDAS
 from gdncodec.errors import ModelError
 from gdncodec.evaluation.anchors import find_anchor
-from gdncodec.image import Picture
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from gdncodec.codec import Codec
+    from gdncodec.images.raster import RasterImage
 
 __all__ = [
     "CodecSpec",
@@ -57,11 +60,11 @@ class MeasuredCodec(Protocol):
     def description(self) -> str:
         """Return the settings and versions, in one line."""
 
-    def encode(self, picture: Picture, quality: float) -> bytes:
+    def encode(self, image: RasterImage, quality: float) -> bytes:
         """Return the bytes of a whole file."""
 
-    def decode(self, data: bytes) -> "NDArray[Any]":
-        """Return the picture, uint8 (H, W, 3)."""
+    def decode(self, data: bytes) -> NDArray[Any]:
+        """Return the image, uint8 (H, W, 3)."""
 
     def estimated_bits(self, data: bytes) -> float | None:
         """Return what the entropy model makes of a file, in bits, or None."""
@@ -160,22 +163,22 @@ class LearnedCodec:
             f"latent channels; {lambdas}; {effort}; {self._device or 'cpu'}"
         )
 
-    def encode(self, picture: Picture, quality: float) -> bytes:
-        return self._codec_at(quality).compress(picture, quality, effort=self._effort)
+    def encode(self, image: RasterImage, quality: float) -> bytes:
+        return self._codec_at(quality).compress(image, quality, effort=self._effort)
 
-    def decode(self, data: bytes) -> "NDArray[Any]":
+    def decode(self, data: bytes) -> NDArray[Any]:
         pixels: NDArray[Any] = self._codec_of(data).decompress(data).pixels
         return pixels
 
     def estimated_bits(self, data: bytes) -> float | None:
         return self._codec_of(data).estimated_bits(data)
 
-    def _codec_at(self, quality: float) -> "Codec":
+    def _codec_at(self, quality: float) -> Codec:
         if not self._fixed:
             return self._codecs[0]
         return self._fixed[min(self._fixed, key=lambda fixed: abs(fixed - quality))]
 
-    def _codec_of(self, data: bytes) -> "Codec":
+    def _codec_of(self, data: bytes) -> Codec:
         from gdncodec.container import unpack_header
 
         fingerprint = unpack_header(data).fingerprint
@@ -246,6 +249,6 @@ def open_codec(spec: CodecSpec) -> MeasuredCodec:
         return find_anchor(spec.name, fast=spec.fast)
     if spec.kind == "model":
         return LearnedCodec(spec.name, spec.sources, spec.device, spec.effort)
-    from gdncodec.evaluation.foreign import CompressAICodec
+    from gdncodec.compressai.measured import CompressAICodec
 
     return CompressAICodec(spec.name, spec.sources[0], spec.sources[1:], spec.device)

@@ -1,11 +1,11 @@
-"""What ``gdncodec compare`` does: one picture in several codecs at equal size."""
+"""What ``gdncodec compare`` does: one image in several codecs at equal size."""
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from gdncodec.evaluation.codecs import CodecSpec, model_spec
-from gdncodec.evaluation.pictures import read_for_measuring
+from gdncodec.evaluation.images import read_for_measuring
 from gdncodec.evaluation.report import Report, Table, write_report
 from gdncodec.evaluation.run import describe_codecs, opened
 from gdncodec.evaluation.session import (
@@ -17,13 +17,13 @@ from gdncodec.evaluation.session import (
 from gdncodec.evaluation.visuals import Shown, show_at_sizes
 from gdncodec.extras import check_installed
 
-__all__ = ["COMPARED", "compare_picture"]
+__all__ = ["COMPARED", "compare_image"]
 
 COMPARED = ("jpeg", "webp", "avif", "jxl")
-"""Anchors that a picture is compared with unless others are named."""
+"""Anchors that an image is compared with unless others are named."""
 
 
-def compare_picture(
+def compare_image(
     source: Path,
     output: Path,
     *,
@@ -37,10 +37,10 @@ def compare_picture(
     quiet: bool = False,
     say: Say = lambda line: None,
 ) -> list[Shown]:
-    """Write a page that lays a picture's decoded versions of equal size over each other.
+    """Write a page that lays an image's decoded versions of equal size over each other.
 
     Args:
-        source: the picture.
+        source: the image.
         output: the page.
         model: as :func:`gdncodec.evaluation.codecs.model_spec` reads it; None takes the default.
         anchors: names of classical codecs.
@@ -55,7 +55,7 @@ def compare_picture(
 
     Raises:
         FileExistsError: the page exists.
-        ImageError: the picture cannot be read, or a codec failed; the page is written first.
+        ImageError: the image cannot be read, or a codec failed; the page is written first.
         GdnCodecError: the model is missing or damaged.
         ValueError: a name is unknown, or both sizes are given.
     """

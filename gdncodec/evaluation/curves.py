@@ -1,9 +1,10 @@
 """Rate-distortion curves, and CompressAI's JSON of them."""
 
+from __future__ import annotations
+
 import json
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from gdncodec.errors import GdnCodecError
 from gdncodec.evaluation.metrics import to_db
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 __all__ = ["Curve", "read_curve", "write_curve"]
@@ -26,7 +29,7 @@ class Curve:
         results: lists of one length by name, sorted by ``bpp`` (bits per pixel). Names are those of
             CompressAI: ``psnr-rgb`` and ``ms-ssim-db`` in dB, ``encoding_time`` in seconds.
         description: how it was measured.
-        per_picture: the same lists as arrays (points, pictures), the pictures in one order for all
+        per_image: the same lists as arrays (points, images), the images in one order for all
             curves of an evaluation; empty for a published curve.
 
     Raises:
@@ -36,7 +39,7 @@ class Curve:
     name: str
     results: dict[str, list[float]]
     description: str = ""
-    per_picture: "dict[str, NDArray[np.float64]]" = field(default_factory=dict)
+    per_image: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {len(values) for values in self.results.values()}
@@ -48,8 +51,8 @@ class Curve:
             raise ValueError(msg)
 
     def points(
-        self, metric: str, pictures: "NDArray[np.intp] | None" = None
-    ) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+        self, metric: str, images: NDArray[np.intp] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return rates and qualities that rise together, both (n,).
 
         A point that is no better than one of a lower rate is left out, and so is one that is not
@@ -57,15 +60,15 @@ class Curve:
 
         Args:
             metric: a name in ``results``.
-            pictures: indices, with repetition, of the pictures to average over; None takes the
+            images: indices, with repetition, of the images to average over; None takes the
                 averages as they are.
         """
         if metric not in self.results:
             return np.empty(0), np.empty(0)
-        if pictures is None or not self.per_picture:
+        if images is None or not self.per_image:
             rate, quality = (np.asarray(self.results[key], float) for key in ("bpp", metric))
         else:
-            rate, quality = (self._mean(key, pictures) for key in ("bpp", metric))
+            rate, quality = (self._mean(key, images) for key in ("bpp", metric))
         usable = np.isfinite(quality)
         order = np.argsort(rate[usable], kind="stable")
         rate, quality = rate[usable][order], quality[usable][order]
@@ -75,12 +78,12 @@ class Curve:
         keep = (quality > best_before) & (np.diff(rate, prepend=0) > 0)
         return rate[keep], quality[keep]
 
-    def _mean(self, key: str, pictures: "NDArray[np.intp]") -> "NDArray[np.float64]":
-        """Average over pictures; MS-SSIM in dB is that of the mean value, as others publish it."""
+    def _mean(self, key: str, images: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Average over images; MS-SSIM in dB is that of the mean value, as others publish it."""
         if key != "ms-ssim-db":
-            mean: NDArray[np.float64] = self.per_picture[key][:, pictures].mean(1)
+            mean: NDArray[np.float64] = self.per_image[key][:, images].mean(1)
             return mean
-        return np.array([to_db(v) for v in self._mean("ms-ssim-rgb", pictures)])
+        return np.array([to_db(v) for v in self._mean("ms-ssim-rgb", images)])
 
 
 def read_curve(path: Path) -> Curve:

@@ -1,16 +1,18 @@
 """Bjøntegaard deltas: how many bits one codec saves against another at equal quality."""
 
+from __future__ import annotations
+
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gdncodec.evaluation.curves import Curve
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from gdncodec.evaluation.curves import Curve
 
 __all__ = [
     "NO_COMMON_RANGE",
@@ -40,7 +42,7 @@ class Comparison(NamedTuple):
     bd_psnr: float | str
     """Quality gained at equal bits, in dB; pchip."""
     interval: tuple[float, float] | None
-    """95 % interval of ``bd_rate`` over pictures; None for published curves or few pictures."""
+    """95 % interval of ``bd_rate`` over images; None for published curves or few images."""
     quarters: tuple[float | str, ...]
     """BD-rate in each quarter of the common range of log rate, from low to high; pchip."""
     common: tuple[float, float] | None
@@ -53,7 +55,7 @@ def bd_rate(
     *,
     metric: str = "psnr-rgb",
     method: str = "pchip",
-    pictures: "NDArray[np.intp] | None" = None,
+    images: NDArray[np.intp] | None = None,
 ) -> float | str:
     """Return how many more bits ``test`` takes than ``anchor`` at equal quality, in per cent.
 
@@ -65,7 +67,7 @@ def bd_rate(
     """
     import bjontegaard
 
-    points = _common_points(anchor, test, metric, pictures)
+    points = _common_points(anchor, test, metric, images)
     if isinstance(points, str):
         return points
     return float(bjontegaard.bd_rate(*points, method, require_matching_points=False, min_overlap=0))
@@ -96,7 +98,7 @@ def compare_curves(
         anchor: what to compare with.
         test: the codec.
         metric: a name in ``results``, in dB.
-        resamples: draws of the pictures, with replacement, behind the 95 % interval. Both curves
+        resamples: draws of the images, with replacement, behind the 95 % interval. Both curves
             get the same draw; 0 leaves the interval out.
     """
     rate = bd_rate(anchor, test, metric=metric)
@@ -116,7 +118,7 @@ def compare_curves(
 
 def savings(
     anchor: Curve, test: Curve, *, metric: str = "psnr-rgb"
-) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return qualities in dB and the bits more that ``test`` takes there, in per cent.
 
     Both are empty where the curves have no common range.
@@ -129,10 +131,10 @@ def savings(
 
 
 def _common_points(
-    anchor: Curve, test: Curve, metric: str, pictures: "NDArray[np.intp] | None" = None
-) -> "tuple[NDArray[np.float64], ...] | str":
+    anchor: Curve, test: Curve, metric: str, images: NDArray[np.intp] | None = None
+) -> tuple[NDArray[np.float64], ...] | str:
     """Return rates and qualities of both, or why they cannot be compared."""
-    first, second = anchor.points(metric, pictures), test.points(metric, pictures)
+    first, second = anchor.points(metric, images), test.points(metric, images)
     if min(first[0].size, second[0].size) < 2:
         return TOO_FEW_POINTS
     for a, b in zip(first, second, strict=True):
@@ -143,7 +145,7 @@ def _common_points(
 
 def _log_ratio(
     anchor: Curve, test: Curve, metric: str
-) -> "tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None":
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
     """Return common qualities, the anchor's log10 rate there, and the test's less the anchor's."""
     import bjontegaard
 
@@ -161,7 +163,7 @@ def _log_ratio(
 
 
 def _quarters(
-    grid: "tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]",
+    grid: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
 ) -> tuple[float, ...]:
     """Return the mean of the log ratio over quality, in each quarter of the anchor's log rate."""
     quality, rate, ratio = grid
@@ -176,15 +178,15 @@ def _quarters(
 def _interval(
     anchor: Curve, test: Curve, metric: str, resamples: int
 ) -> tuple[float, float] | None:
-    """Return the 95 % bootstrap interval of the BD-rate over pictures."""
-    if not (anchor.per_picture and test.per_picture and resamples):
+    """Return the 95 % bootstrap interval of the BD-rate over images."""
+    if not (anchor.per_image and test.per_image and resamples):
         return None
-    count = test.per_picture["bpp"].shape[1]
-    if count != anchor.per_picture["bpp"].shape[1] or count < 2:
+    count = test.per_image["bpp"].shape[1]
+    if count != anchor.per_image["bpp"].shape[1] or count < 2:
         return None
     generator = np.random.default_rng(0)
     drawn: Sequence[float | str] = [
-        bd_rate(anchor, test, metric=metric, pictures=generator.integers(0, count, count))
+        bd_rate(anchor, test, metric=metric, images=generator.integers(0, count, count))
         for _ in range(resamples)
     ]
     numbers = [value for value in drawn if not isinstance(value, str)]

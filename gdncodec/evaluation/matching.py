@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gdncodec.evaluation.codecs import MeasuredCodec
-from gdncodec.image import Picture
+from gdncodec.images.raster import RasterImage
 
 __all__ = ["Match", "match_size"]
 
@@ -21,7 +21,7 @@ class Match(NamedTuple):
 
 
 def match_size(
-    codec: MeasuredCodec, picture: Picture, size: float, known: Mapping[float, int] | None = None
+    codec: MeasuredCodec, image: RasterImage, size: float, known: Mapping[float, int] | None = None
 ) -> Match:
     """Return the file whose size is nearest to the wanted one.
 
@@ -30,7 +30,7 @@ def match_size(
 
     Args:
         codec: what makes the files.
-        picture: what to compress.
+        image: what to compress.
         size: in bytes.
         known: sizes in bytes by quality, where they are known already.
     """
@@ -38,7 +38,7 @@ def match_size(
     files: dict[float, bytes] = {}
 
     def make(quality: float) -> None:
-        files[quality] = codec.encode(picture, quality)
+        files[quality] = codec.encode(image, quality)
         sizes[quality] = len(files[quality])
 
     first, last = codec.qualities[0], codec.qualities[-1]

@@ -1,4 +1,4 @@
-"""What was measured: one record for each picture, codec and quality, kept in a file of lines."""
+"""What was measured: one record for each image, codec and quality, kept in a file of lines."""
 
 import json
 import math
@@ -42,20 +42,20 @@ class CodecInfo:
 class Failure:
     """What could not be measured, and why."""
 
-    picture: str
+    image: str
     codec: str | None
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.picture}{f' with {self.codec}' if self.codec else ''}: {self.reason}"
+        return f"{self.image}{f' with {self.codec}' if self.codec else ''}: {self.reason}"
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One picture through one codec at one quality.
+    """One image through one codec at one quality.
 
     Args:
-        picture: name of the file.
+        image: name of the file.
         digest: SHA-256 of the file.
         width: in pixels.
         height: in pixels.
@@ -69,7 +69,7 @@ class Measurement:
         decoding_time: seconds.
     """
 
-    picture: str
+    image: str
     digest: str
     width: int
     height: int
@@ -84,12 +84,12 @@ class Measurement:
 
     @property
     def bpp(self) -> float:
-        """Bits of the file over the pixels of the picture."""
+        """Bits of the file over the pixels of the image."""
         return 8 * self.size / (self.width * self.height)
 
     @property
     def estimated_bpp(self) -> float:
-        """Bits of the estimate over the pixels of the picture; NaN without one."""
+        """Bits of the estimate over the pixels of the image; NaN without one."""
         bits = math.nan if self.estimated_bits is None else self.estimated_bits
         return bits / (self.width * self.height)
 
@@ -115,7 +115,7 @@ class MeasurementStore:
                 path.write_text(text + "\n", "utf-8")  # close the line that was cut off
 
     def get(self, digest: str, key: str, quality: float) -> Measurement | None:
-        """Return the measurement of a picture by a codec at a quality, if there is one."""
+        """Return the measurement of an image by a codec at a quality, if there is one."""
         return self._known.get((digest, key, quality))
 
     def add(self, measurement: Measurement) -> None:
@@ -143,23 +143,23 @@ class MeasurementStore:
 
 
 def mean_curve(
-    info: CodecInfo, measurements: Iterable[Measurement], pictures: Sequence[str]
+    info: CodecInfo, measurements: Iterable[Measurement], images: Sequence[str]
 ) -> Curve | None:
-    """Average the measurements of a codec over pictures, quality by quality.
+    """Average the measurements of a codec over images, quality by quality.
 
     Args:
         info: the codec.
-        measurements: of any codecs and pictures.
-        pictures: names, in the order of the arrays of the result; all must have been measured.
+        measurements: of any codecs and images.
+        images: names, in the order of the arrays of the result; all must have been measured.
 
     Returns:
         The curve, rising in rate, with ``quality`` and ``bpp-estimate`` (NaN without one) among
-        the results; None without pictures.
+        the results; None without images.
     """
-    of_codec = {(m.quality, m.picture): m for m in measurements if m.codec == info.name}
-    if not pictures:
+    of_codec = {(m.quality, m.image): m for m in measurements if m.codec == info.name}
+    if not images:
         return None
-    rows = [[_numbers(of_codec[q, name]) for name in pictures] for q in info.qualities]
+    rows = [[_numbers(of_codec[q, name]) for name in images] for q in info.qualities]
     arrays = {
         key: np.array([[numbers[key] for numbers in row] for row in rows]) for key in rows[0][0]
     }

@@ -1,8 +1,10 @@
-"""How far a decoded picture is from its original.
+"""How far a decoded image is from its original.
 
 All metrics take two uint8 arrays (H, W, 3) of the same shape, RGB, and work on the 8-bit values
 that a viewer sees, with a peak of 255.
 """
+
+from __future__ import annotations
 
 import math
 from functools import lru_cache
@@ -32,7 +34,7 @@ _SIGMA = 1.5
 _LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"
 
 
-def measure(original: "NDArray[np.uint8]", decoded: "NDArray[np.uint8]") -> dict[str, float]:
+def measure(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> dict[str, float]:
     """Return every metric that needs no trained network, by its name in the result files.
 
     Args:
@@ -41,7 +43,7 @@ def measure(original: "NDArray[np.uint8]", decoded: "NDArray[np.uint8]") -> dict
 
     Returns:
         ``psnr-rgb``, ``psnr-y``, ``psnr-611`` and ``ms-ssim-db`` in dB, ``ms-ssim-rgb`` at most 1.
-        A PSNR between equal pictures is infinite.
+        A PSNR between equal images is infinite.
 
     Raises:
         ValueError: the arrays are not uint8 (H, W, 3) of one shape.
@@ -57,8 +59,8 @@ def measure(original: "NDArray[np.uint8]", decoded: "NDArray[np.uint8]") -> dict
     }
 
 
-def psnr_rgb(original: "NDArray[np.uint8]", decoded: "NDArray[np.uint8]") -> float:
-    """Return the PSNR in dB over all samples of the three channels; infinite for equal pictures.
+def psnr_rgb(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
+    """Return the PSNR in dB over all samples of the three channels; infinite for equal images.
 
     Raises:
         ValueError: the arrays are not uint8 (H, W, 3) of one shape.
@@ -67,7 +69,7 @@ def psnr_rgb(original: "NDArray[np.uint8]", decoded: "NDArray[np.uint8]") -> flo
     return _psnr(original.astype(np.float64) - decoded)
 
 
-def psnr_ycbcr(original: "NDArray[np.uint8]", decoded: "NDArray[np.uint8]") -> tuple[float, float]:
+def psnr_ycbcr(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> tuple[float, float]:
     """Return the PSNR of luma, and ``(6 Y + Cb + Cr) / 8`` of the three PSNRs, in dB.
 
     YCbCr is that of ITU-R BT.709 over the full range, unrounded; the weights are those of the
@@ -90,11 +92,11 @@ def to_db(similarity: float) -> float:
     return math.inf if similarity >= 1 else -10 * math.log10(1 - similarity)
 
 
-def ms_ssim(original: "NDArray[np.uint8]", decoded: "NDArray[np.uint8]") -> float:
+def ms_ssim(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
     """Return the multi-scale structural similarity of RGB, at most 1.
 
     Wang, Simoncelli, Bovik 2003, as the package ``pytorch-msssim`` computes it: each channel by
-    itself, five scales. Five scales need a shorter side of 161 pixels or more. A smaller picture is
+    itself, five scales. Five scales need a shorter side of 161 pixels or more. A smaller image is
     measured on as many scales as its side allows (81: four, 41: three, 21: two), with the weights
     of those scales divided by their sum; below 11 pixels the Gaussian window is cut to the side.
 
@@ -114,7 +116,7 @@ def ms_ssim(original: "NDArray[np.uint8]", decoded: "NDArray[np.uint8]") -> floa
 
 
 def _small_ms_ssim(
-    original: "NDArray[Any]", decoded: "NDArray[Any]", scales: int | None = None
+    original: NDArray[Any], decoded: NDArray[Any], scales: int | None = None
 ) -> float:
     """MS-SSIM with as many scales as fit; ``scales`` forces their number."""
     side = min(original.shape[:2])
@@ -132,7 +134,7 @@ def _small_ms_ssim(
     return float(total.mean())
 
 
-def _ssim_parts(x: "NDArray[Any]", y: "NDArray[Any]") -> "tuple[NDArray[Any], NDArray[Any]]":
+def _ssim_parts(x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return SSIM and its contrast-structure factor for each channel (C,)."""
     c1, c2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
     mean_x, mean_y = _blurred(x), _blurred(y)
@@ -144,7 +146,7 @@ def _ssim_parts(x: "NDArray[Any]", y: "NDArray[Any]") -> "tuple[NDArray[Any], ND
     return ssim.mean((0, 1)), contrast.mean((0, 1))
 
 
-def _blurred(x: "NDArray[Any]") -> "NDArray[Any]":
+def _blurred(x: NDArray[Any]) -> NDArray[Any]:
     """Gaussian window over the positions where it fits, (H, W, C) -> (H - n + 1, W - n + 1, C)."""
     for axis in (0, 1):
         taps = min(_WINDOW, x.shape[axis])
@@ -155,7 +157,7 @@ def _blurred(x: "NDArray[Any]") -> "NDArray[Any]":
     return x
 
 
-def _halved(x: "NDArray[Any]") -> "NDArray[Any]":
+def _halved(x: NDArray[Any]) -> NDArray[Any]:
     """Mean of 2 x 2 blocks; an odd side gets a border of zeros first, as in pytorch-msssim."""
     height, width = x.shape[:2]
     odd = [(n % 2, n % 2) for n in (height, width)]
@@ -183,10 +185,10 @@ def lpips_missing() -> str | None:
     return None
 
 
-def lpips_distance(original: "NDArray[np.uint8]", decoded: "NDArray[np.uint8]") -> float:
-    """Return LPIPS (Zhang et al. 2018, AlexNet, version 0.1): 0 for equal pictures, less is better.
+def lpips_distance(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
+    """Return LPIPS (Zhang et al. 2018, AlexNet, version 0.1): 0 for equal images, less is better.
 
-    A picture with a side under 64 pixels is extended by its edge to 64, which AlexNet needs.
+    An image with a side under 64 pixels is extended by its edge to 64, which AlexNet needs.
 
     Raises:
         RuntimeError: it cannot be measured here; see :func:`lpips_missing`.
@@ -220,16 +222,16 @@ def _lpips_network() -> Any:
         return lpips.LPIPS(net="alex", verbose=False).eval()
 
 
-def _psnr(difference: "NDArray[np.float64]") -> float:
+def _psnr(difference: NDArray[np.float64]) -> float:
     mse = float(np.square(difference).mean())
     return math.inf if mse == 0 else 10 * math.log10(_PEAK**2 / mse)
 
 
-def _check(original: "NDArray[Any]", decoded: "NDArray[Any]") -> None:
+def _check(original: NDArray[Any], decoded: NDArray[Any]) -> None:
     for array in (original, decoded):
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
             msg = f"expected uint8 arrays (H, W, 3), got {array.dtype} {array.shape}"
             raise ValueError(msg)
     if original.shape != decoded.shape:
-        msg = f"the pictures must have one shape, got {original.shape} and {decoded.shape}"
+        msg = f"the images must have one shape, got {original.shape} and {decoded.shape}"
         raise ValueError(msg)

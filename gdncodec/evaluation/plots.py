@@ -33,7 +33,7 @@ def write_plots(
     """Draw everything.
 
     Args:
-        folder: where ``rd-psnr``, ``rd-ms-ssim``, ``savings``, ``pictures`` and ``time`` go, each
+        folder: where ``rd-psnr``, ``rd-ms-ssim``, ``savings``, ``images`` and ``time`` go, each
             as ``.png`` and ``.svg``.
         curves: in the order of their colours.
         models: names of the curves that stand out.
@@ -48,7 +48,7 @@ def write_plots(
         "rd-psnr": _rate_distortion(curves, models, "psnr-rgb"),
         "rd-ms-ssim": _rate_distortion(curves, models, "ms-ssim-db"),
         "savings": _savings(curves, models, anchor),
-        "pictures": _pictures(curves),
+        "images": _images(curves),
         "time": _time(curves, models),
     }
     paths = []
@@ -126,12 +126,12 @@ def _savings(curves: Sequence[Curve], models: Sequence[str], anchor: Curve) -> A
     return figure
 
 
-def _pictures(curves: Sequence[Curve]) -> Any:
-    figure, axes = _axes("Every picture", "bits per pixel", _AXES["psnr-rgb"])
+def _images(curves: Sequence[Curve]) -> Any:
+    figure, axes = _axes("Every image", "bits per pixel", _AXES["psnr-rgb"])
     axes.set_xscale("log")
     for index, curve in enumerate(curves):
-        if curve.per_picture:
-            rate, quality = (curve.per_picture[key].ravel() for key in ("bpp", "psnr-rgb"))
+        if curve.per_image:
+            rate, quality = (curve.per_image[key].ravel() for key in ("bpp", "psnr-rgb"))
             usable = np.isfinite(quality)
             axes.scatter(
                 rate[usable], quality[usable], s=9, alpha=0.6, linewidths=0,
@@ -144,10 +144,10 @@ def _pictures(curves: Sequence[Curve]) -> Any:
 
 
 def _time(curves: Sequence[Curve], models: Sequence[str]) -> Any:
-    figure, axes = _axes("Time for a picture", "bits per pixel", "seconds")
+    figure, axes = _axes("Time for an image", "bits per pixel", "seconds")
     axes.set_yscale("log")
     for index, curve in enumerate(curves):
-        if not curve.per_picture:
+        if not curve.per_image:
             continue  # published times are those of other machines
         style = _style(index, curve, models)
         for key, line in (("encoding_time", "-"), ("decoding_time", ":")):

@@ -1,4 +1,4 @@
-"""One HTML file that holds everything: curves, tables and pictures to compare; no network."""
+"""One HTML file that holds everything: curves, tables and images to compare; no network."""
 
 import base64
 import html
@@ -52,20 +52,20 @@ class Report:
         summary: a sentence on what was measured.
         curves: in the order of their colours.
         models: names of the curves that stand out.
-        pictures: names, in the order of the curves' arrays.
-        tables: what to print between curves and pictures.
-        shown: decoded pictures.
-        originals: file of each picture in ``shown``, by its name.
+        images: names, in the order of the curves' arrays.
+        tables: what to print between curves and images.
+        shown: decoded images.
+        originals: file of each image in ``shown``, by its name.
         notes: terms and explanations at the end.
-        image_budget: bytes of pictures that the page may hold. Where they take more, the middle of
-            every picture is shown, as large as the budget allows.
+        image_budget: bytes of images that the page may hold. Where they take more, the middle of
+            every image is shown, as large as the budget allows.
     """
 
     title: str
     summary: str
     curves: Sequence[Curve] = ()
     models: Sequence[str] = ()
-    pictures: Sequence[str] = ()
+    images: Sequence[str] = ()
     tables: Sequence[Table] = ()
     shown: Sequence[Shown] = ()
     originals: dict[str, Path] = field(default_factory=dict)
@@ -80,12 +80,12 @@ def write_report(path: Path, report: Report, *, overwrite: bool = True) -> None:
         FileExistsError: the file exists and may not be overwritten.
         OSError: it cannot be written.
     """
-    images: list[bytes] = []
-    views = _views(report, images)
+    encoded: list[bytes] = []
+    views = _views(report, encoded)
     present = {key for curve in report.curves for key in curve.results}
     data = {
         "curves": [_curve(i, curve, report) for i, curve in enumerate(report.curves)],
-        "pictures": list(report.pictures),
+        "images": list(report.images),
         "metrics": [metric for metric in _METRICS if metric["key"] in present],
         "views": views,
     }
@@ -99,7 +99,7 @@ def write_report(path: Path, report: Report, *, overwrite: bool = True) -> None:
             "notes": _notes(report.notes),
             # "</script>" must not appear in a script; in JSON, "<" may be written as an escape.
             "data": json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
-            "images": "\n".join(_image(i, image) for i, image in enumerate(images)),
+            "encoded_images": "\n".join(_image(i, data) for i, data in enumerate(encoded)),
             "chart_js": _asset("chart.js"),
             "viewer_js": _asset("viewer.js"),
         },
@@ -131,11 +131,11 @@ def _curve(index: int, curve: Curve, report: Report) -> dict[str, Any]:
         "colour": colour_of(index),
         "model": curve.name in report.models,
         "results": {key: _finite(curve.results[key]) for key in keys},
-        "pictures": [
-            {key: _finite(curve.per_picture[key][:, i]) for key in keys if key in curve.per_picture}
-            for i in range(len(report.pictures))
+        "images": [
+            {key: _finite(curve.per_image[key][:, i]) for key in keys if key in curve.per_image}
+            for i in range(len(report.images))
         ]
-        if curve.per_picture
+        if curve.per_image
         else [],
     }
 
@@ -149,10 +149,10 @@ def _finite(values: Any) -> list[float | None]:
 
 
 def _views(report: Report, images: list[bytes]) -> list[dict[str, Any]]:
-    """Return what the viewer needs, and append the pictures it refers to."""
-    # A lossless original is about as large as the finest of its decoded pictures.
-    names = list(dict.fromkeys(shown.picture for shown in report.shown))
-    by_name = {name: [s for s in report.shown if s.picture == name] for name in names}
+    """Return what the viewer needs, and append the images it refers to."""
+    # A lossless original is about as large as the finest of its decoded images.
+    names = list(dict.fromkeys(shown.image for shown in report.shown))
+    by_name = {name: [s for s in report.shown if s.image == name] for name in names}
     need = sum(len(s.pixels) for s in report.shown)
     need += sum(max(len(s.pixels) for s in group) for group in by_name.values())
     share = min(1.0, report.image_budget * 3 / 4 / max(need, 1))  # base64 adds a third
@@ -172,7 +172,7 @@ def _views(report: Report, images: list[bytes]) -> list[dict[str, Any]]:
             pixels = next(s.size * 8 / s.bpp for s in group)
             label = f"{target * 8 / pixels:.2g} bpp ({target:,} bytes)"
             targets.append({"label": label, "items": items})
-        views.append({"picture": name, "original": original, "note": note, "targets": targets})
+        views.append({"image": name, "original": original, "note": note, "targets": targets})
     return views
 
 

@@ -1,4 +1,4 @@
-"""Pictures through codecs: parallel over pictures, resumable, and nothing dropped in silence."""
+"""Images through codecs: parallel over images, resumable, and nothing dropped in silence."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,11 +10,11 @@ import numpy as np
 
 from gdncodec.errors import ImageError
 from gdncodec.evaluation.codecs import CodecSpec, MeasuredCodec, open_codec
+from gdncodec.evaluation.images import file_digest, read_for_measuring
 from gdncodec.evaluation.measurements import CodecInfo, Failure, Measurement, MeasurementStore
 from gdncodec.evaluation.metrics import lpips_distance, measure
 from gdncodec.evaluation.parallel import Failed, in_parallel
-from gdncodec.evaluation.pictures import file_digest, read_for_measuring
-from gdncodec.image import Picture
+from gdncodec.images.raster import RasterImage
 
 __all__ = ["Evaluation", "describe_codecs", "evaluate", "opened"]
 
@@ -27,20 +27,20 @@ class Evaluation:
 
     Args:
         codecs: what was measured.
-        pictures: names of the pictures that every codec could be measured on.
-        measurements: of those pictures and of all others.
+        images: names of the images that every codec could be measured on.
+        measurements: of those images and of all others.
         failures: what could not be measured.
     """
 
     codecs: list[CodecInfo]
-    pictures: list[str]
+    images: list[str]
     measurements: list[Measurement]
     failures: list[Failure]
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One picture through one codec at one quality."""
+    """One image through one codec at one quality."""
 
     path: Path
     digest: str
@@ -82,7 +82,7 @@ def describe_codecs(
 
 
 def evaluate(
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     specs: Sequence[CodecSpec],
     store: MeasurementStore,
     *,
@@ -91,10 +91,10 @@ def evaluate(
     jobs: int = 1,
     progress: Progress = lambda done, total: None,
 ) -> Evaluation:
-    """Measure every picture with every codec at every quality.
+    """Measure every image with every codec at every quality.
 
     Args:
-        pictures: files, of different names.
+        images: files, of different names.
         specs: codecs, of different names.
         store: holds what is measured already, and gets what is measured now.
         qualities: see :func:`describe_codecs`.
@@ -107,7 +107,7 @@ def evaluate(
         ValueError: two codecs have one name.
     """
     infos = describe_codecs(specs, qualities)
-    readable, failures = _readable(pictures)
+    readable, failures = _readable(images)
     unreadable = len(failures)
     measurements: list[Measurement] = []
     tasks = []
@@ -116,7 +116,7 @@ def evaluate(
             for quality in info.qualities:
                 known = store.get(digest, info.key, quality)
                 if known and ("lpips" in known.metrics or not lpips):
-                    measurements.append(replace(known, picture=path.name, codec=spec.name))
+                    measurements.append(replace(known, image=path.name, codec=spec.name))
                 else:
                     tasks.append(_Task(path, digest, spec, info.key, quality, lpips))
 
@@ -144,35 +144,35 @@ def opened(spec: CodecSpec) -> MeasuredCodec:
     codec = open_codec(spec)
     side = 64
     pixels = np.add.outer(np.arange(side), np.arange(side))[..., None] + np.zeros(3)
-    data = codec.encode(Picture(pixels.astype(np.uint8)), codec.qualities[0])
+    data = codec.encode(RasterImage(pixels.astype(np.uint8)), codec.qualities[0])
     codec.decode(data)
     return codec
 
 
 @lru_cache(maxsize=2)
-def _picture(path: Path, digest: str) -> Picture:
-    del digest  # a changed file is another picture
+def _image(path: Path, digest: str) -> RasterImage:
+    del digest  # a changed file is another image
     return read_for_measuring(path)
 
 
 def _measure(task: _Task) -> Measurement:
     codec = opened(task.spec)
-    picture = _picture(task.path, task.digest)
+    image = _image(task.path, task.digest)
     if task.spec.learned:
-        _warm_up(task.spec, picture)
+        _warm_up(task.spec, image)
     began = _now(task.spec.device)
-    data = codec.encode(picture, task.quality)
+    data = codec.encode(image, task.quality)
     encoded = _now(task.spec.device)
     pixels = codec.decode(data)
     decoded = _now(task.spec.device)
-    metrics = measure(picture.pixels, pixels)
+    metrics = measure(image.pixels, pixels)
     if task.lpips:
-        metrics["lpips"] = lpips_distance(picture.pixels, pixels)
+        metrics["lpips"] = lpips_distance(image.pixels, pixels)
     return Measurement(
-        picture=task.path.name,
+        image=task.path.name,
         digest=task.digest,
-        width=picture.pixels.shape[1],
-        height=picture.pixels.shape[0],
+        width=image.pixels.shape[1],
+        height=image.pixels.shape[0],
         codec=task.spec.name,
         key=task.key,
         quality=task.quality,
@@ -187,12 +187,12 @@ def _measure(task: _Task) -> Measurement:
 _warm_shapes: set[tuple[CodecSpec, tuple[int, ...]]] = set()
 
 
-def _warm_up(spec: CodecSpec, picture: Picture) -> None:
+def _warm_up(spec: CodecSpec, image: RasterImage) -> None:
     """Run a network once on a size that is new to it: libraries choose and allocate then."""
-    shape = (spec, picture.pixels.shape)
+    shape = (spec, image.pixels.shape)
     if shape not in _warm_shapes:
         codec = opened(spec)
-        codec.decode(codec.encode(picture, codec.qualities[0]))
+        codec.decode(codec.encode(image, codec.qualities[0]))
         _warm_shapes.add(shape)
 
 
@@ -206,7 +206,7 @@ def _now(device: str | None) -> float:
 
 
 def _readable(paths: Sequence[Path]) -> tuple[list[tuple[Path, str]], list[Failure]]:
-    """Return the pictures that can be read, with their digests, and the failures of the others."""
+    """Return the images that can be read, with their digests, and the failures of the others."""
     readable, failures = [], []
     for path in paths:
         reason = _unreadable(path)
@@ -218,18 +218,18 @@ def _readable(paths: Sequence[Path]) -> tuple[list[tuple[Path, str]], list[Failu
 
 
 def _unreadable(path: Path) -> str | None:
-    """Return why a picture cannot be read, or None."""
+    """Return why an image cannot be read, or None."""
     try:
-        _picture(path, file_digest(path))
+        _image(path, file_digest(path))
     except (ImageError, OSError) as error:
         return str(error).removeprefix(f"{path}: ")
     return None
 
 
 def _complete(
-    pictures: Sequence[str], infos: Sequence[CodecInfo], measurements: Sequence[Measurement]
+    images: Sequence[str], infos: Sequence[CodecInfo], measurements: Sequence[Measurement]
 ) -> list[str]:
-    """Return the pictures without gaps; means over others would compare different pictures."""
-    measured = {(m.picture, m.codec, m.quality) for m in measurements}
+    """Return the images without gaps; means over others would compare different images."""
+    measured = {(m.image, m.codec, m.quality) for m in measurements}
     wanted = [(info.name, quality) for info in infos for quality in info.qualities]
-    return [name for name in pictures if all((name, *point) in measured for point in wanted)]
+    return [name for name in images if all((name, *point) in measured for point in wanted)]

@@ -9,9 +9,9 @@ from gdncodec.errors import GdnCodecError, ImageError
 from gdncodec.evaluation.anchors import ANCHORS, find_anchor
 from gdncodec.evaluation.codecs import CodecSpec, model_spec, models_of_norms
 from gdncodec.evaluation.curves import read_curve
+from gdncodec.evaluation.images import find_images
 from gdncodec.evaluation.measurements import Failure, MeasurementStore
 from gdncodec.evaluation.metrics import lpips_missing
-from gdncodec.evaluation.pictures import find_pictures
 from gdncodec.evaluation.run import Evaluation, evaluate
 from gdncodec.evaluation.summary import Summary, summarise, write_files
 from gdncodec.evaluation.visuals import Shown, show_at_sizes
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _ABOUT_PUBLISHED = (
-    "They are means over the pictures that their authors measured: compare with them only on "
+    "They are means over the images that their authors measured: compare with them only on "
     "those. They have no intervals, and their times are those of other machines."
 )
 
@@ -38,7 +38,7 @@ class EvaluationRequest:
     """What to evaluate.
 
     Args:
-        pictures: files and folders; see :func:`gdncodec.evaluation.pictures.find_pictures`.
+        images: files and folders; see :func:`gdncodec.evaluation.images.find_images`.
         out: folder for everything that is written. A run that was interrupted goes on from there.
         models: as :func:`gdncodec.evaluation.codecs.model_spec` reads them; empty takes the default
             model.
@@ -48,7 +48,7 @@ class EvaluationRequest:
         qualities: for models of variable rate; empty takes 0, 10, ... 100.
         reference: name of the curve that all are compared with; None takes the first published one,
             else the first anchor.
-        shown_bpp: sizes in bits per pixel at which the report shows the pictures; empty for none.
+        shown_bpp: sizes in bits per pixel at which the report shows the images; empty for none.
         lpips: measure LPIPS too.
         fast: the anchors' faster settings.
         jobs: processes.
@@ -57,7 +57,7 @@ class EvaluationRequest:
         quiet: show no progress.
     """
 
-    pictures: Sequence[Path]
+    images: Sequence[Path]
     out: Path
     models: Sequence[str] = ()
     norms: Sequence[str] = ()
@@ -83,12 +83,12 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
         say: gets what the user should know, a line each.
 
     Raises:
-        ImageError: a picture or a point could not be measured; what could be is written first.
+        ImageError: an image or a point could not be measured; what could be is written first.
         GdnCodecError: a model or a result file is missing or damaged.
         ValueError: a name is unknown, or given twice.
     """
     check_installed("bjontegaard", "matplotlib", "pytorch_msssim", "tqdm", extra="eval")
-    paths = find_pictures(request.pictures)
+    paths = find_images(request.images)
     published = [read_curve(path) for path in request.published]
     models = dict.fromkeys([*request.models, *models_of_norms(request.norms)])
     specs = [
@@ -153,14 +153,14 @@ def _shown(
     specs: Sequence[CodecSpec],
     evaluation: Evaluation,
 ) -> tuple[list[Shown], list[Failure]]:
-    areas = {m.picture: m.width * m.height for m in evaluation.measurements}
+    areas = {m.image: m.width * m.height for m in evaluation.measurements}
     targets = [
         (path, max(1, round(bpp * areas[path.name] / 8)))
         for path in paths
         if path.name in areas
         for bpp in request.shown_bpp
     ]
-    with progress_bar("pictures for the report", request.quiet) as progress:
+    with progress_bar("images for the report", request.quiet) as progress:
         return show_at_sizes(
             targets,
             specs,

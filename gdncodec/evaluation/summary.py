@@ -27,19 +27,19 @@ __all__ = ["Summary", "summarise", "write_files"]
 _EXPLANATIONS = (
     (
         "Rate",
-        "Bytes of the whole file, header and all, over the pixels of the picture. The estimate is "
+        "Bytes of the whole file, header and all, over the pixels of the image. The estimate is "
         "what the entropy model says of the latents alone.",
     ),
     (
         "Quality",
-        "On 8-bit RGB, the mean over pictures of the metric of each; MS-SSIM in dB is that of the "
+        "On 8-bit RGB, the mean over images of the metric of each; MS-SSIM in dB is that of the "
         "mean value. PSNR 6:1:1 weights the PSNRs of Y, Cb and Cr of BT.709.",
     ),
     (
         "BD-rate",
         "Mean difference in bits at equal PSNR-RGB over the common range, of the mean curves; "
         "negative is a saving. Pchip interpolation unless Akima is named. The interval is the 95 % "
-        "bootstrap over pictures. Low rate to high rate are quarters of the common range of "
+        "bootstrap over images. Low rate to high rate are quarters of the common range of "
         "log rate. No number is given where two codecs have no common range.",
     ),
 )
@@ -83,11 +83,11 @@ def summarise(
     resamples: int = 1000,
     notes: Sequence[tuple[str, str]] = (),
 ) -> Summary:
-    """Average over pictures and compare.
+    """Average over images and compare.
 
     Args:
         evaluation: what was measured.
-        published: curves of others, on the same pictures.
+        published: curves of others, on the same images.
         reference: name of a curve; None takes the first published one, else the first anchor.
         resamples: see :func:`gdncodec.evaluation.curves.compare_curves`.
         notes: terms and explanations to add.
@@ -98,7 +98,7 @@ def summarise(
     infos = sorted(evaluation.codecs, key=lambda info: not info.learned)
     curves = []
     for info in infos:
-        curve = mean_curve(info, evaluation.measurements, evaluation.pictures)
+        curve = mean_curve(info, evaluation.measurements, evaluation.images)
         curves += [curve] if curve else []
     taken = {curve.name for curve in curves}
     for curve in published:
@@ -144,13 +144,13 @@ def write_files(
             ``curves/NAME.json`` and ``plots/``.
         evaluation: what was measured.
         summary: what follows from it.
-        shown: decoded pictures for the report.
-        originals: file of each of those pictures, by its name.
+        shown: decoded images for the report.
+        originals: file of each of those images, by its name.
     """
     write_csv(folder / "measurements.csv", evaluation.measurements)
     (folder / "curves").mkdir(exist_ok=True)
     for curve in summary.curves:
-        if curve.per_picture:
+        if curve.per_image:
             write_curve(folder / "curves" / f"{_file_name(curve.name)}.json", curve)
     (folder / "bd.json").write_text(_bd_json(summary), "utf-8")
     tables = _tables(summary)
@@ -164,7 +164,7 @@ def write_files(
         summary=heading,
         curves=summary.curves,
         models=summary.models,
-        pictures=evaluation.pictures,
+        images=evaluation.images,
         tables=[*tables, *(failures if evaluation.failures else [])],
         shown=shown,
         originals=originals or {},
@@ -187,9 +187,9 @@ def _failed(failure: object) -> tuple[str, str]:
 
 
 def _heading(evaluation: Evaluation) -> str:
-    count, measured = len(evaluation.pictures), len(evaluation.measurements)
-    pictures = f"{count} picture{'' if count == 1 else 's'}"
-    return f"{pictures}, {len(evaluation.codecs)} codecs, {measured} files made and decoded."
+    count, measured = len(evaluation.images), len(evaluation.measurements)
+    images = f"{count} image{'' if count == 1 else 's'}"
+    return f"{images}, {len(evaluation.codecs)} codecs, {measured} files made and decoded."
 
 
 def _tables(summary: Summary) -> list[Table]:
@@ -229,7 +229,7 @@ def _markdown(
     parts += [
         f"## {curve.name}\n\n{curve.description}\n\n{points_table(curve)}"
         for curve in summary.curves
-        if curve.per_picture
+        if curve.per_image
     ]
     parts.append("## Terms\n\n" + "".join(f"- {k}: {v}\n" for k, v in summary.notes))
     return "\n".join(parts)

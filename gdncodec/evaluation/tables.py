@@ -96,19 +96,19 @@ def points_table(curve: Curve) -> str:
 
 
 def write_csv(path: Path, measurements: Iterable[Measurement]) -> None:
-    """Write every measurement as a line, sorted by picture, codec and quality."""
-    rows = sorted(measurements, key=lambda m: (m.picture, m.codec, m.quality))
+    """Write every measurement as a line, sorted by image, codec and quality."""
+    rows = sorted(measurements, key=lambda m: (m.image, m.codec, m.quality))
     metrics = [name for name in _METRICS if any(name in m.metrics for m in rows)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(
-            ["picture", "width", "height", "codec", "quality", "bytes", "bpp", "bpp_estimate"]
+            ["image", "width", "height", "codec", "quality", "bytes", "bpp", "bpp_estimate"]
             + [name.replace("-", "_") for name in metrics]
             + ["encoding_time", "decoding_time"]
         )
         for m in rows:
             estimate = "" if m.estimated_bits is None else f"{m.estimated_bpp:.6f}"
             values = [f"{m.metrics[name]:.6f}" if name in m.metrics else "" for name in metrics]
-            what = [m.picture, m.width, m.height, m.codec, f"{m.quality:g}"]
+            what = [m.image, m.width, m.height, m.codec, f"{m.quality:g}"]
             times = [f"{m.encoding_time:.5f}", f"{m.decoding_time:.5f}"]
             writer.writerow([*what, m.size, f"{m.bpp:.6f}", estimate, *values, *times])

@@ -1,4 +1,4 @@
-"""Decoded pictures at equal size, for looking at."""
+"""Decoded images at equal size, for looking at."""
 
 import hashlib
 import io
@@ -10,11 +10,11 @@ from pathlib import Path
 from PIL import Image
 
 from gdncodec.evaluation.codecs import CodecSpec
+from gdncodec.evaluation.images import file_digest, read_for_measuring
 from gdncodec.evaluation.matching import match_size
 from gdncodec.evaluation.measurements import CodecInfo, Failure, Measurement
 from gdncodec.evaluation.metrics import measure
 from gdncodec.evaluation.parallel import Failed, in_parallel
-from gdncodec.evaluation.pictures import file_digest, read_for_measuring
 from gdncodec.evaluation.run import opened
 
 __all__ = ["Shown", "cropped", "show_at_sizes"]
@@ -22,21 +22,21 @@ __all__ = ["Shown", "cropped", "show_at_sizes"]
 
 @dataclass(frozen=True)
 class Shown:
-    """A decoded picture.
+    """A decoded image.
 
     Args:
-        picture: name of the file.
+        image: name of the file.
         codec: label of the codec.
         target: size that was aimed at, in bytes.
         quality: on the codec's own scale.
         size: bytes of the file.
-        bpp: bits of the file over the pixels of the picture.
+        bpp: bits of the file over the pixels of the image.
         psnr: PSNR-RGB in dB.
         ms_ssim_db: MS-SSIM in dB.
         pixels: bytes of a lossless WebP file.
     """
 
-    picture: str
+    image: str
     codec: str
     target: int
     quality: float
@@ -66,16 +66,16 @@ def show_at_sizes(
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Shown], list[Failure]]:
-    """Compress each picture with each codec to about the same size, and decode it.
+    """Compress each image with each codec to about the same size, and decode it.
 
     Args:
-        targets: pictures with a size in bytes; a picture may come with several sizes.
+        targets: images with a size in bytes; an image may come with several sizes.
         specs: the codecs.
         infos: what is known of them, in the same order.
-        folder: keeps the decoded pictures, so that a second run need not make them again.
+        folder: keeps the decoded images, so that a second run need not make them again.
         measurements: save the search some work.
         jobs: processes.
-        progress: called with the number of pictures done and of all.
+        progress: called with the number of images done and of all.
     """
     folder.mkdir(parents=True, exist_ok=True)
     known: dict[tuple[str, str], dict[float, int]] = {}
@@ -96,7 +96,7 @@ def show_at_sizes(
             shown.append(outcome)
         progress(done, len(tasks))
     labels = [info.label for info in infos]
-    shown.sort(key=lambda s: (s.picture, s.target, labels.index(s.codec)))
+    shown.sort(key=lambda s: (s.image, s.target, labels.index(s.codec)))
     return shown, failures
 
 
@@ -104,19 +104,19 @@ def _show(task: _Task) -> Shown:
     record, pixels = task.cache.with_suffix(".json"), task.cache.with_suffix(".webp")
     if record.is_file() and pixels.is_file():
         fields = json.loads(record.read_text("utf-8"))
-        return Shown(**{**fields, "picture": task.path.name}, pixels=pixels.read_bytes())
+        return Shown(**{**fields, "image": task.path.name}, pixels=pixels.read_bytes())
     codec = opened(task.spec)
-    picture = read_for_measuring(task.path)
-    match = match_size(codec, picture, task.target, task.known)
+    image = read_for_measuring(task.path)
+    match = match_size(codec, image, task.target, task.known)
     decoded = codec.decode(match.data)
-    metrics = measure(picture.pixels, decoded)
+    metrics = measure(image.pixels, decoded)
     shown = Shown(
-        picture=task.path.name,
+        image=task.path.name,
         codec=codec.label,
         target=task.target,
         quality=match.quality,
         size=len(match.data),
-        bpp=8 * len(match.data) / picture.pixels[..., 0].size,
+        bpp=8 * len(match.data) / image.pixels[..., 0].size,
         psnr=metrics["psnr-rgb"],
         ms_ssim_db=metrics["ms-ssim-db"],
         pixels=_webp(Image.fromarray(decoded)),
@@ -129,10 +129,10 @@ def _show(task: _Task) -> Shown:
 
 
 def cropped(path_or_pixels: Path | bytes, share: float) -> tuple[bytes, int, int]:
-    """Return the middle of a picture as a lossless WebP file, with its width and height.
+    """Return the middle of an image as a lossless WebP file, with its width and height.
 
     Args:
-        path_or_pixels: a picture file, or the bytes of a lossless WebP file.
+        path_or_pixels: an image file, or the bytes of a lossless WebP file.
         share: part of the area to keep, up to 1.
     """
     image: Image.Image

@@ -17,7 +17,7 @@ _MS_SSIM_SIDE = 160
 
 
 class RateDistortion(NamedTuple):
-    """What the pictures of a batch cost and how they came out, each (N,)."""
+    """What the images of a batch cost and how they came out, each (N,)."""
 
     bpp: Tensor
     """Estimated bits per pixel."""
@@ -28,7 +28,7 @@ class RateDistortion(NamedTuple):
 
 
 def check_metric(metric: Metric, side: int) -> None:
-    """Refuse pictures on which a metric is not defined, before anything is trained on them.
+    """Refuse images on which a metric is not defined, before anything is trained on them.
 
     Args:
         metric: what is trained on.
@@ -49,7 +49,7 @@ def rate_distortion(out: CodecOutput, x: Tensor, metric: Metric = "mse") -> Rate
     """Return rate and distortion of a batch (N, 3, H, W) in [0, 1].
 
     Raises:
-        ValueError: MS-SSIM of pictures with a side of 160 pixels or less.
+        ValueError: MS-SSIM of images with a side of 160 pixels or less.
     """
     bpp = out.bits.sum(dim=(1, 2, 3)) / (x.shape[2] * x.shape[3])
     x_hat = out.x_hat.float()
@@ -59,7 +59,7 @@ def rate_distortion(out: CodecOutput, x: Tensor, metric: Metric = "mse") -> Rate
 
 
 def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Return the multi-scale structural similarity (N,) of pictures (N, 3, H, W) in [0, 1].
+    """Return the multi-scale structural similarity (N,) of images (N, 3, H, W) in [0, 1].
 
     Raises:
         ValueError: a side has 160 pixels or less, too few for five scales.

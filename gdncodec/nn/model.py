@@ -93,7 +93,7 @@ class CodecModel(nn.Module):
         """Encode and decode a batch as training needs it.
 
         Args:
-            x: pictures (N, 3, H, W) in [0, 1]; H and W are multiples of 16.
+            x: images (N, 3, H, W) in [0, 1]; H and W are multiples of 16.
             quality: (N,), nominally 0 to 100.
             quantization: see the class.
             noise: (N, M, H/16, W/16) in [-0.5, 0.5); drawn here if not given.
@@ -105,7 +105,7 @@ class CodecModel(nn.Module):
         noisy = scaled + (torch.rand_like(scaled) - 0.5 if noise is None else noise)
         rounded = _round_straight_through(scaled)
         for_rate = rounded if quantization == "round" else noisy
-        for_picture = noisy if quantization == "noise" else rounded
+        for_image = noisy if quantization == "noise" else rounded
         bits = self.density(for_rate * width, width)
-        x_hat = self.g_s(for_picture * inverse_gain, where) + self.config.pixel_offset
+        x_hat = self.g_s(for_image * inverse_gain, where) + self.config.pixel_offset
         return CodecOutput(x_hat, bits)

@@ -168,7 +168,7 @@ def analysis(config: ModelConfig) -> Transform:
         x (N, 3, H, W) -> conv -> norm -> conv -> norm -> conv -> norm -> conv -> y
 
     A norm without a nonlinearity of its own is followed by LeakyReLU(0.1). The first and the last
-    convolution keep float32 under autocast: the first sees the picture, the last makes the numbers
+    convolution keep float32 under autocast: the first sees the image, the last makes the numbers
     that are rounded. Neither is ever centred, see :class:`gdncodec.norms.centred.CentredConv2d`.
 
     Args:

@@ -11,6 +11,8 @@ model::
     NORMS["mine"] = NormInfo("my_package.my_norm:MyNorm", TileClass.POINTWISE, "what it does")
 """
 
+from __future__ import annotations
+
 import enum
 import importlib
 import inspect
@@ -29,11 +31,11 @@ class TileClass(enum.Enum):
     """What a layer's output at one position depends on at inference."""
 
     POINTWISE = "pointwise"
-    """On that position alone: tiles with a halo give the whole picture's result."""
+    """On that position alone: tiles with a halo give the whole image's result."""
     FROZEN_AFFINE = "frozen affine"
     """On that position alone, by constants learned in training that fold into a convolution."""
     WHOLE_IMAGE = "whole image"
-    """On the whole picture: a tile would give another result, whatever its halo."""
+    """On the whole image: a tile would give another result, whatever its halo."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,18 @@ class NormInfo:
         summary: one line for people.
         own_nonlinearity: the layer is nonlinear by itself; the transforms follow the others with
             LeakyReLU(0.1), without which a codec with frozen affine layers would be linear.
-        needs_batch_statistics: in training the output depends on the other pictures of the batch.
+        needs_batch_statistics: in training the output depends on the other images of the batch.
         minimum_batch: smallest training batch; a smaller one raises ValueError.
     """
 
-    layer: "str | Callable[..., nn.Module]"
+    layer: str | Callable[..., nn.Module]
     tile: TileClass
     summary: str
     own_nonlinearity: bool = False
     needs_batch_statistics: bool = False
     minimum_batch: int = 1
 
-    def load(self) -> "Callable[..., nn.Module]":
+    def load(self) -> Callable[..., nn.Module]:
         """Return the layer's class, importing its module if needed."""
         if not isinstance(self.layer, str):
             return self.layer
@@ -93,7 +95,7 @@ NORMS: dict[str, NormInfo] = {
         needs_batch_statistics=True,
     ),
     "layer": NormInfo(
-        "gdncodec.norms.group:LayerNorm", TileClass.WHOLE_IMAGE, "mean and variance of the picture"
+        "gdncodec.norms.group:LayerNorm", TileClass.WHOLE_IMAGE, "mean and variance of the image"
     ),
     "instance": NormInfo(
         "gdncodec.norms.group:InstanceNorm",
@@ -176,7 +178,7 @@ def norm_info(spec: str) -> NormInfo:
     return NORMS[parse_norm(spec)[0]]
 
 
-def make_norm(spec: str, channels: int, *, inverse: bool = False) -> "nn.Module":
+def make_norm(spec: str, channels: int, *, inverse: bool = False) -> nn.Module:
     """Build a normalisation layer.
 
     Args:

@@ -12,7 +12,7 @@ class CentredConv2d(nn.Conv2d):
         w'_{oikl} = w_{oikl} - \tfrac{1}{I K L} \sum_{ikl} w_{oikl}
 
     MABN subtracts no mean, so its authors centre the weights instead. In a codec this is for inner
-    analysis convolutions only. A centred first convolution maps every flat picture to the same
+    analysis convolutions only. A centred first convolution maps every flat image to the same
     output, so the brightness would be lost; a centred last one would do the same to the latent. A
     transposed convolution cannot be centred this way: each of its stride phases uses a part of the
     kernel, and the parts do not have mean zero, which shows as a checkerboard.

@@ -1,4 +1,4 @@
-"""Cross normalisation: pictures of a batch exchange their statistics, in training only."""
+"""Cross normalisation: images of a batch exchange their statistics, in training only."""
 
 from collections.abc import Sequence
 
@@ -36,20 +36,20 @@ def exchange_statistics(
     mix: float = 0.0,
     eps: float = 1e-5,
 ) -> Tensor:
-    r"""Give each picture of a batch the means and deviations of another's channels.
+    r"""Give each image of a batch the means and deviations of another's channels.
 
     .. math::
         y_n = mix\, x_n + (1 - mix) ((x_n - m(x_n)) / s(x_n) \cdot s(x_{o(n)}) + m(x_{o(n)}))
 
-    Deviations are unbiased (zero for a single position), and gradients reach both pictures.
+    Deviations are unbiased (zero for a single position), and gradients reach both images.
 
     Args:
         x: (N, C, *S), floating.
-        order: (N,), picture whose statistics each takes.
+        order: (N,), image whose statistics each takes.
         channels: (C,), channel whose statistics each takes, or None for its own.
-        style: part of the other picture to take statistics of; None for all.
-        content: part of each picture to change, with its own statistics; None for all.
-        mix: weight of the unchanged picture.
+        style: part of the other image to take statistics of; None for all.
+        content: part of each image to change, with its own statistics; None for all.
+        mix: weight of the unchanged image.
         eps: added to the variances.
     """
     everywhere = (slice(None),) * (x.ndim - 2)
@@ -69,7 +69,7 @@ def exchange_statistics(
 
 
 class CrossNorm(nn.Module):
-    """Exchanges channel statistics between the pictures of a batch in training; else the identity.
+    """Exchanges channel statistics between the images of a batch in training; else the identity.
 
     It acts on a training forward with the given probability, and on the next one after ``active``
     was set; ``active`` falls back to False with every forward, as in the authors' protocol, for
@@ -87,7 +87,7 @@ class CrossNorm(nn.Module):
         probability: how often it acts of itself; 0 leaves it to ``active``.
         crop: one of ``neither``, ``style``, ``content``, ``both``: what a random box confines.
         shuffle_channels: take the statistics of a random other channel.
-        mix: weight of the unchanged picture, 0 to 1.
+        mix: weight of the unchanged image, 0 to 1.
         beta: the box's share of the area is drawn from Beta(beta, beta), and is at least 0.1.
         eps: added to the variances.
 

@@ -1,5 +1,7 @@
 """Generalised divisive normalisation and its approximate inverse."""
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor, nn
 
@@ -79,7 +81,7 @@ class GDN(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return divide(wide, beta, gamma, self.form).to(x.dtype)
 
-    def for_inference(self) -> "FixedGDN":
+    def for_inference(self) -> FixedGDN:
         """Return the layer with its parameters computed once and for all."""
         return FixedGDN(self)
 

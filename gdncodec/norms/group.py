@@ -1,4 +1,4 @@
-"""Normalisation by the statistics of a whole picture: group, layer and instance."""
+"""Normalisation by the statistics of a whole image: group, layer and instance."""
 
 from math import gcd
 
@@ -11,7 +11,7 @@ __all__ = ["GroupNorm", "InstanceNorm", "LayerNorm"]
 
 
 class GroupNorm(nn.Module):
-    r"""Mean and biased variance of groups of channels over all positions of one picture.
+    r"""Mean and biased variance of groups of channels over all positions of one image.
 
     .. math::
         y_i = w_i (x_i - m_{g(i)}) / \sqrt{v_{g(i)} + \epsilon} + b_i
@@ -58,7 +58,7 @@ class GroupNorm(nn.Module):
 
 
 class LayerNorm(GroupNorm):
-    """Mean and biased variance of a whole picture, over channels and positions.
+    """Mean and biased variance of a whole image, over channels and positions.
 
     :class:`GroupNorm` with one group. Weight and bias are per channel, so any size will do (those
     of torch.nn.LayerNorm would pin height and width).
@@ -76,7 +76,7 @@ class LayerNorm(GroupNorm):
 
 
 class InstanceNorm(GroupNorm):
-    """Mean and biased variance of each channel over the positions of one picture.
+    """Mean and biased variance of each channel over the positions of one image.
 
     :class:`GroupNorm` with a group per channel.
 

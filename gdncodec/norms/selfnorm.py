@@ -18,7 +18,7 @@ class _Gate(BatchNorm):
 
     def gate(self, mean: Tensor, deviation: Tensor) -> Tensor:
         if self.uses_batch and len(mean) < 2:
-            msg = "selfnorm needs at least two pictures in a training batch, got one"
+            msg = "selfnorm needs at least two images in a training batch, got one"
             raise ValueError(msg)
         mix = self.mix.to(mean.dtype)
         return self.normalise(mean * mix[:, 0] + deviation * mix[:, 1]).sigmoid()
@@ -31,7 +31,7 @@ class SelfNorm(nn.Module):
         y_i = x_i g_i \quad\text{or, with two gates,}\quad y_i = x_i g_i + m_i (f_i - g_i)
 
     with gates :math:`\sigma(BN(w_{i0} m_i + w_{i1} s_i))`, and m and s of channel i over the
-    positions of one picture (s unbiased; zero for a single position). Despite its name it divides
+    positions of one image (s unbiased; zero for a single position). Despite its name it divides
     by nothing. The batch normalisation inside the gates makes training differ from inference. At
     first the gates are about 1/2: the layer halves the signal. It has no nonlinearity of its own.
 
@@ -48,7 +48,7 @@ class SelfNorm(nn.Module):
 
     Raises:
         ValueError: the input has another number of channels or another rank, or a training batch
-            has one picture.
+            has one image.
     """
 
     def __init__(

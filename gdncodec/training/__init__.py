@@ -1,1 +1,1 @@
-"""From a folder of pictures to a model file."""
+"""From a folder of images to a model file."""

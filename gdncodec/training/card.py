@@ -26,7 +26,7 @@ _PACKAGES = ("numpy", "pillow", "pytorch-msssim", "pytorch_optimizer", "safetens
 """Packages beside PyTorch that have a part in what comes out."""
 
 _LISTED = 1000
-"""A model file lists the hashes of so many pictures at most: all who open it read its card."""
+"""A model file lists the hashes of so many images at most: all who open it read its card."""
 
 
 def run_card(
@@ -45,7 +45,7 @@ def run_card(
         config: the network.
         options: how it was trained.
         counters: where the run stands at its end.
-        data: manifests (see :func:`gdncodec.training.data.manifest`) of the pictures, under
+        data: manifests (see :func:`gdncodec.training.data.manifest`) of the images, under
             ``training`` and ``validation``.
         device: what it ran on.
         processes: how many trained together.
@@ -71,7 +71,7 @@ def run_card(
 def for_model_file(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return the card without lists of hashes that are too long for a model file.
 
-    The one hash over all pictures of a list stays.
+    The one hash over all images of a list stays.
     """
     data = {
         name: {k: v for k, v in manifest.items() if k != "files" or len(v) <= _LISTED}

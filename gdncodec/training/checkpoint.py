@@ -1,9 +1,10 @@
 """Training state on disk: one safetensors file, with JSON in its metadata."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,6 +14,9 @@ from torch import Tensor
 from gdncodec.config import ModelConfig
 from gdncodec.errors import ModelError
 from gdncodec.files import write_safely
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Checkpoint", "Counters", "load_checkpoint", "save_checkpoint"]
 
@@ -38,7 +42,7 @@ class Counters:
     best: float | None = None
     """Best validation loss so far."""
     data: str | None = None
-    """SHA-256 of the training pictures, see :func:`gdncodec.training.data.manifest`."""
+    """SHA-256 of the training images, see :func:`gdncodec.training.data.manifest`."""
 
 
 class Checkpoint(NamedTuple):
@@ -64,7 +68,7 @@ class Checkpoint(NamedTuple):
         return self.optimizer is not None and self.criterion is not None
 
     @property
-    def light(self) -> "Checkpoint":
+    def light(self) -> Checkpoint:
         return self._replace(optimizer=None, criterion=None)
 
 

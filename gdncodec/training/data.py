@@ -1,4 +1,4 @@
-"""Training pictures, held in memory and cropped there."""
+"""Training images, held in memory and cropped there."""
 
 import hashlib
 import os
@@ -15,14 +15,15 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gdncodec.errors import ImageError
-from gdncodec.training.drawn import draw_picture
+from gdncodec.images.raster import eight_bits
+from gdncodec.training.synthetic import draw_image
 
 __all__ = [
     "CropSampler",
-    "find_pictures",
-    "load_pictures",
+    "find_images",
+    "images_of_slots",
+    "load_images",
     "manifest",
-    "pictures_of_slots",
     "read_rgb",
 ]
 
@@ -35,7 +36,7 @@ _READERS = min(8, os.cpu_count() or 1)
 """Threads that read files; Pillow decodes and hashlib hashes without holding the interpreter."""
 
 
-def find_pictures(folders: Iterable[Path]) -> list[Path]:
+def find_images(folders: Iterable[Path]) -> list[Path]:
     """Return every file below the folders that Pillow can open by its suffix, sorted.
 
     Linked folders count, each folder once.
@@ -56,13 +57,13 @@ def find_pictures(folders: Iterable[Path]) -> list[Path]:
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """Return a picture as uint8 (H, W, 3).
+    """Return an image as uint8 (H, W, 3).
 
     Of several frames it is the first. Grey becomes three equal channels, alpha is left out, 16 bits
     are rounded to 8, and the EXIF orientation is not applied.
 
     Raises:
-        ImageError: the file is not a readable picture.
+        ImageError: the file is not a readable image.
     """
     try:
         with Image.open(path) as image:
@@ -76,8 +77,8 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
         msg = "its samples are not whole numbers"
         raise ValueError(msg)
     if image.mode.startswith("I"):  # Pillow itself would clip 16 bits to 8
-        samples = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return np.repeat(((samples + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+        samples = np.asarray(image).clip(0, 65535).astype(np.uint16)
+        return np.repeat(eight_bits(samples)[..., None], 3, axis=2)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # without this stop Pillow warns
     return np.asarray(image.convert("RGB"))
@@ -85,29 +86,29 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
 
 def _unreadable(path: Path, error: Exception) -> ImageError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    return ImageError(f"{path}: not a readable picture ({reason})")
+    return ImageError(f"{path}: not a readable image ({reason})")
 
 
-def load_pictures(
+def load_images(
     files: Sequence[Path], crop: int, report: Callable[[str], None]
 ) -> tuple[list[Tensor], list[Path]]:
-    """Read the pictures that can be used for training, and name the others.
+    """Read the images that can be used for training, and name the others.
 
     They share one block of memory of their size: shared memory, where the system has enough of it.
 
     Args:
         files: what to read.
-        crop: pictures of a smaller width or height are refused, in pixels.
+        crop: images of a smaller width or height are refused, in pixels.
         report: gets a line for every file that is skipped.
 
     Returns:
-        Pictures, uint8 (3, H, W) with the channels next to each other in memory, and their files.
+        Images, uint8 (3, H, W) with the channels next to each other in memory, and their files.
     """
     sizes = _each(lambda file: _size(file, crop), files, report)
     places = _allocate([size for _, size in sizes])
     jobs = [(file, place) for (file, _), place in zip(sizes, places, strict=True)]
     read = _each(_read_into, jobs, report)
-    return [picture for _, picture in read], [file for (file, _), _ in read]
+    return [image for _, image in read], [file for (file, _), _ in read]
 
 
 def _each(
@@ -142,7 +143,7 @@ def _size(file: Path, crop: int) -> tuple[int, int]:
 
 
 def _allocate(sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """Return a place (3, H, W) for every picture."""
+    """Return a place (3, H, W) for every image."""
     lengths = [3 * height * width for height, width in sizes]
     block = torch.empty(sum(lengths), dtype=torch.uint8)
     try:
@@ -157,44 +158,44 @@ def _read_into(job: tuple[Path, Tensor]) -> Tensor:
     file, place = job
     pixels, target = read_rgb(file), place.permute(1, 2, 0).numpy()
     if pixels.shape != target.shape:
-        msg = f"{file}: not a readable picture (it is of another size than its head says)"
+        msg = f"{file}: not a readable image (it is of another size than its head says)"
         raise ImageError(msg)
     target[...] = pixels
     return place
 
 
 def manifest(files: Sequence[Path]) -> dict[str, Any]:
-    """Return what identifies a set of pictures, ready for JSON.
+    """Return what identifies a set of images, ready for JSON.
 
     Returns:
-        ``pictures``, their number; ``files``, the SHA-256 of each by its path; and ``sha256``, one
+        ``images``, their number; ``files``, the SHA-256 of each by its path; and ``sha256``, one
         over all of these in sorted order, so that names and folders do not matter.
     """
     with ThreadPoolExecutor(_READERS) as pool:
         hashes = list(pool.map(lambda f: hashlib.sha256(f.read_bytes()).hexdigest(), files))
     return {
-        "pictures": len(files),
+        "images": len(files),
         "sha256": hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest(),
         "files": dict(zip((f.as_posix() for f in files), hashes, strict=True)),
     }
 
 
-def pictures_of_slots(count: int, batch: int, slots: Iterable[int]) -> list[int]:
-    """Return the indices, in order, of the pictures from which some slots of a batch draw.
+def images_of_slots(count: int, batch: int, slots: Iterable[int]) -> list[int]:
+    """Return the indices, in order, of the images from which some slots of a batch draw.
 
-    Slot i draws from the pictures i, i + batch, i + 2 * batch and so on; if there are fewer
-    pictures than slots, from picture i modulo their number. So a process that computes a share of
-    the slots holds only a share of the pictures.
+    Slot i draws from the images i, i + batch, i + 2 * batch and so on; if there are fewer
+    images than slots, from image i modulo their number. So a process that computes a share of
+    the slots holds only a share of the images.
 
     Args:
-        count: number of usable pictures, over all processes.
+        count: number of usable images, over all processes.
         batch: number of slots, over all processes.
         slots: those in question, each from 0 to below ``batch``.
     """
-    return sorted({index for slot in slots for index in _pictures_of(count, batch, slot)})
+    return sorted({index for slot in slots for index in _images_of(count, batch, slot)})
 
 
-def _pictures_of(count: int, batch: int, slot: int) -> range:
+def _images_of(count: int, batch: int, slot: int) -> range:
     if 0 < count <= slot:
         return range(slot % count, slot % count + 1)
     return range(slot, count, batch)
@@ -203,32 +204,32 @@ def _pictures_of(count: int, batch: int, slot: int) -> range:
 class CropSampler:
     """Draws batches of random crops.
 
-    A crop is a square window of a picture. Half of the windows have the size of the crop, the
+    A crop is a square window of an image. Half of the windows have the size of the crop, the
     others are up to twice as large and reduced to it with an antialiased bicubic filter. Each crop
     is then turned and flipped into one of its eight symmetries. Some crops are drawn instead, see
-    :mod:`gdncodec.training.drawn`.
+    :mod:`gdncodec.training.synthetic`.
 
     What a slot of a batch shows is a function of the seed, the step and the slot: it depends
     neither on earlier draws nor on which process draws it.
 
     Args:
-        pictures: uint8 tensors (3, H, W), or those of the slots' pictures by their index.
+        images: uint8 tensors (3, H, W), or those of the slots' images by their index.
         crop: side of a crop in pixels.
         batch: crops of a step, over all processes.
         seed: seed of the draws.
         slots: which crops of a batch to draw; by default all.
-        device: where the pictures are held and cropped.
-        count: number of pictures over all processes; by default as many as are given.
+        device: where the images are held and cropped.
+        count: number of images over all processes; by default as many as are given.
         drawn: share of the crops, 0 to 1, that are drawn.
 
     Raises:
-        ValueError: there is no picture, one that a slot draws from is missing, or one is smaller
+        ValueError: there is no image, one that a slot draws from is missing, or one is smaller
             than a crop.
     """
 
     def __init__(
         self,
-        pictures: Mapping[int, Tensor] | Sequence[Tensor],
+        images: Mapping[int, Tensor] | Sequence[Tensor],
         crop: int,
         batch: int,
         seed: int,
@@ -238,7 +239,7 @@ class CropSampler:
         count: int | None = None,
         drawn: float = 0.0,
     ) -> None:
-        held = pictures if isinstance(pictures, Mapping) else dict(enumerate(pictures))
+        held = images if isinstance(images, Mapping) else dict(enumerate(images))
         self.crop = crop
         self.batch = batch
         self.seed = seed
@@ -246,18 +247,18 @@ class CropSampler:
         self.device = torch.device(device)
         self.count = len(held) if count is None else count
         self.drawn = drawn
-        needed = pictures_of_slots(self.count, batch, self.slots)
+        needed = images_of_slots(self.count, batch, self.slots)
         missing = [index for index in needed if index not in held]
         if missing or not needed:
-            what = f"picture {missing[0]} of {self.count} is missing" if missing else "no pictures"
+            what = f"image {missing[0]} of {self.count} is missing" if missing else "no images"
             msg = f"{what}: nothing to draw crops from"
             raise ValueError(msg)
         for index in needed:
             _, height, width = held[index].shape
             if min(height, width) < crop:
-                msg = f"picture {index} is {width} x {height}, smaller than a crop of {crop}"
+                msg = f"image {index} is {width} x {height}, smaller than a crop of {crop}"
                 raise ValueError(msg)
-        self._pictures = {index: held[index].to(self.device) for index in needed}
+        self._images = {index: held[index].to(self.device) for index in needed}
 
     def draw(self, step: int) -> Tensor:
         """Return the crops of a step.
@@ -273,14 +274,14 @@ class CropSampler:
 
     def _draw_one(self, rng: random.Random, slot: int) -> Tensor:
         if rng.random() < self.drawn:
-            return draw_picture(rng, self.crop)
-        picture = self._pictures[rng.choice(_pictures_of(self.count, self.batch, slot))]
-        _, height, width = picture.shape
+            return draw_image(rng, self.crop)
+        image = self._images[rng.choice(_images_of(self.count, self.batch, slot))]
+        _, height, width = image.shape
         largest = min(_LARGEST_REDUCTION, min(height, width) / self.crop)
         side = int(self.crop * (rng.uniform(1.0, largest) if rng.random() < 0.5 else 1.0))
         top = rng.randint(0, height - side)
         left = rng.randint(0, width - side)
-        window = picture[:, top : top + side, left : left + side]
+        window = image[:, top : top + side, left : left + side]
         if side != self.crop:
             window = _reduced(window, self.crop)
         if rng.random() < 0.5:
@@ -289,7 +290,7 @@ class CropSampler:
 
 
 def _reduced(window: Tensor, side: int) -> Tensor:
-    """Return a square uint8 picture (3, H, W) with another side."""
+    """Return a square uint8 image (3, H, W) with another side."""
     on_cpu = window.device.type == "cpu"
     x = window[None] if on_cpu else window[None].float()  # only the CPU can filter whole numbers
     y = interpolate(x, (side, side), mode="bicubic", antialias=True)[0]

@@ -186,7 +186,7 @@ def refuse_batch_statistics(config: ModelConfig, team: Workers) -> None:
         if team.world > 1 and norm_info(norm).needs_batch_statistics:
             name, _ = parse_norm(norm)
             if name != "batch":
-                msg = f"norm {name} sees the other pictures of a batch and cannot be shared out to"
+                msg = f"norm {name} sees the other images of a batch and cannot be shared out to"
                 msg += f" {team.world} processes; use one process or another norm, such as batch"
                 raise ValueError(msg)
 

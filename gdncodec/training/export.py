@@ -1,5 +1,7 @@
 """From a trained network to a model file."""
 
+from __future__ import annotations
+
 import dataclasses
 import random
 from functools import partial
@@ -9,42 +11,43 @@ import numpy as np
 import torch
 
 from gdncodec.config import DOWNSAMPLING
-from gdncodec.contexts import QUALITY_ROWS, SILENT
+from gdncodec.entropy.contexts import QUALITY_ROWS, SILENT
+from gdncodec.entropy.fitting import fit_contexts
+from gdncodec.modelfile import Model
 from gdncodec.nn.inference import fold, prepare_inference
-from gdncodec.nn.model import CodecModel
 from gdncodec.nn.nodes import place
-from gdncodec.tiling import SLICE
-from gdncodec.training.fit import fit_contexts
-from gdncodec.weights import Model
+from gdncodec.tiles.geometry import SLICE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from gdncodec.nn.model import CodecModel
 
 __all__ = ["export_model"]
 
 
 def export_model(
     network: CodecModel,
-    pictures: "list[NDArray[np.uint8]]",
+    images: list[NDArray[np.uint8]],
     *,
     flat: float = 1.0,
     limit: int = 64,
     seed: int = 0,
 ) -> tuple[Model, dict[str, float]]:
-    """Turn a network into a model, with tables and contexts fitted to latents of the pictures.
+    """Turn a network into a model, with tables and contexts fitted to latents of the images.
 
     Args:
         network: the trained network, in evaluation mode.
-        pictures: training pictures (H, W, 3), uint8.
+        images: training images (H, W, 3), uint8.
         flat: divide the bins of the latent channels that hold flat colours by this, above 0. A flat
             colour is held by a few channels alone, and where photographs decide how wide their bins
             are, rounding tints it.
-        limit: use so many of the pictures at most.
-        seed: seed of the choice of pictures.
+        limit: use so many of the images at most.
+        seed: seed of the choice of images.
 
     Returns:
         The model, with weights rounded to float16, frozen norms folded and channels that are never
-        coded left out, and the report of :func:`gdncodec.training.fit.fit_contexts`.
+        coded left out, and the report of :func:`gdncodec.entropy.fitting.fit_contexts`.
     """
     tensors: dict[str, NDArray[Any]] = {}
     for ours, theirs in (("analysis", network.g_a), ("synthesis", network.g_s)):
@@ -58,7 +61,7 @@ def export_model(
     tensors["log_inverse_gain"] = network.log_inverse_gain.detach().cpu().numpy() - finer
     model = Model(dataclasses.replace(network.config, folded=True), tensors)
 
-    chosen = random.Random(seed).sample(pictures, min(limit, len(pictures)))
+    chosen = random.Random(seed).sample(images, min(limit, len(images)))
     gains = np.stack([model.gain(row) for row in range(QUALITY_ROWS)])
     tables, contexts, report = fit_contexts(partial(_latents, network, chosen), gains)
     tensors["tables.frequencies"] = tables.frequencies
@@ -69,10 +72,10 @@ def export_model(
 
 
 @torch.inference_mode()
-def _hold_flat_colours(network: CodecModel) -> "NDArray[np.bool_]":
-    """Say which channels (M,) have symbols that change with the colour of a flat picture.
+def _hold_flat_colours(network: CodecModel) -> NDArray[np.bool_]:
+    """Say which channels (M,) have symbols that change with the colour of a flat image.
 
-    A picture of the size of one latent stands for a larger one: beyond its border it goes on.
+    An image of the size of one latent stands for a larger one: beyond its border it goes on.
     """
     levels = torch.linspace(0, 1, 5, device=network.log_gain.device)
     colours = torch.cartesian_prod(levels, levels, levels)
@@ -107,15 +110,15 @@ def _without_silent(model: Model) -> Model:
 
 @torch.inference_mode()
 def _latents(
-    network: CodecModel, pictures: "list[NDArray[np.uint8]]", quality: float
-) -> "list[NDArray[np.float32]]":
-    """Return latents (M, rows, columns) of the upper left of pictures, at most one slice each."""
+    network: CodecModel, images: list[NDArray[np.uint8]], quality: float
+) -> list[NDArray[np.float32]]:
+    """Return latents (M, rows, columns) of the upper left of images, at most one slice each."""
     device = next(network.parameters()).device
     analysis = prepare_inference(network.g_a.at(quality))
     latents = []
-    for picture in pictures:
-        height, width = (min(n // 16, SLICE) * 16 for n in picture.shape[:2])
-        x = torch.from_numpy(picture[:height, :width].copy()).permute(2, 0, 1)[None].to(device)
+    for image in images:
+        height, width = (min(n // 16, SLICE) * 16 for n in image.shape[:2])
+        x = torch.from_numpy(image[:height, :width].copy()).permute(2, 0, 1)[None].to(device)
         y = analysis(x.float() / 255 - network.config.pixel_offset)
         latents.append(y[0].cpu().numpy())
     return latents

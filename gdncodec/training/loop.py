@@ -24,8 +24,8 @@ from gdncodec.training.distributed import ALONE, Workers, parallel
 from gdncodec.training.meter import Meter
 from gdncodec.training.options import Stage, TrainingOptions
 from gdncodec.training.recorder import Recorder
+from gdncodec.training.signals import Stop
 from gdncodec.training.state import TrainingState
-from gdncodec.training.stopping import Stop
 
 __all__ = ["train"]
 

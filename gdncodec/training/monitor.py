@@ -1,20 +1,24 @@
 """What a person sees of a training: a progress bar, or lines, and TensorBoard."""
 
+from __future__ import annotations
+
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gdncodec.extras import check_installed
-from gdncodec.training.validate import Point
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
+
+    from gdncodec.training.validate import Point
 
 __all__ = ["Monitor"]
 
@@ -90,12 +94,12 @@ class Monitor:
         pair: tuple[Tensor, Tensor] | None = None,
         score: float | None = None,
     ) -> None:
-        """Show what the network achieves on pictures that it does not learn from.
+        """Show what the network achieves on images that it does not learn from.
 
         Args:
             step: number of steps done.
             points: at one quality or more.
-            pair: a picture and its reconstruction, both uint8 (3, h, w).
+            pair: an image and its reconstruction, both uint8 (3, h, w).
             score: see :func:`gdncodec.training.validate.score`.
         """
         for point in points:
@@ -154,7 +158,7 @@ def _describe(step: int, figures: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-def _rate_distortion_plot(points: Sequence[Point], step: int) -> "NDArray[np.uint8]":
+def _rate_distortion_plot(points: Sequence[Point], step: int) -> NDArray[np.uint8]:
     """Return PSNR over bits per pixel, each point with its quality, as (H, W, 3)."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg

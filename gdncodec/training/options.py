@@ -60,7 +60,7 @@ class TrainingOptions:
         seed: seed of initial weights, crops, qualities and noise.
         precision: ``bf16`` runs the inner convolutions under autocast, ``float32`` none.
         drawn: share of the crops, 0 to 1, that are drawn and no part of a photograph, see
-            :mod:`gdncodec.training.drawn`.
+            :mod:`gdncodec.training.synthetic`.
         flat: bins of the latent channels that hold flat colours are divided by it at the end, 1 to
             64, see :func:`gdncodec.training.export.export_model`.
         compile: ``on`` runs the network through torch.compile, ``auto`` where that pays: on CUDA,

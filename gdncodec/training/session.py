@@ -1,50 +1,53 @@
 """One training run as a user starts it: folders in, a model file and its card out."""
 
+from __future__ import annotations
+
 import random
 import sys
-from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
-
 from gdncodec.files import remove_leftovers
+from gdncodec.modelfile import save_model
 from gdncodec.training.card import for_model_file, run_card, write_card
 from gdncodec.training.data import (
     CropSampler,
-    find_pictures,
-    load_pictures,
+    find_images,
+    images_of_slots,
+    load_images,
     manifest,
-    pictures_of_slots,
 )
 from gdncodec.training.distributed import Workers, workers
 from gdncodec.training.export import export_model
+from gdncodec.training.file_metrics import format_points, measure_files, write_points
 from gdncodec.training.loop import train
 from gdncodec.training.monitor import Monitor
-from gdncodec.training.options import TrainingOptions
-from gdncodec.training.points import format_points, measure_files, write_points
 from gdncodec.training.recorder import Recorder
 from gdncodec.training.settings import beginning, settle
+from gdncodec.training.signals import Stop
 from gdncodec.training.state import TrainingState
-from gdncodec.training.stopping import Stop
-from gdncodec.weights import save_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
+
+    from gdncodec.training.options import TrainingOptions
 
 __all__ = ["Outcome", "run_session"]
 
 _HELD_OUT = 25
-"""Without a folder for validation, every picture of this number is held out of training."""
+"""Without a folder for validation, every image of this number is held out of training."""
 
 _VALIDATED = 24
-"""Pictures that are validated on, at most."""
+"""Images that are validated on, at most."""
 
 _FITTED = 48
-"""Pictures to whose latents the entropy coding is fitted, at most."""
+"""Images to whose latents the entropy coding is fitted, at most."""
 
 
 class Outcome(NamedTuple):
@@ -56,8 +59,8 @@ class Outcome(NamedTuple):
     """The signal that stopped the run, or None."""
 
 
-class _Pictures(NamedTuple):
-    """The pictures of a run, and those that this process holds."""
+class _Images(NamedTuple):
+    """The images of a run, and those that this process holds."""
 
     files: list[Path]
     held: dict[int, Tensor]
@@ -80,9 +83,9 @@ def run_session(
     """Train a codec and export it.
 
     Args:
-        data: folders of training pictures.
+        data: folders of training images.
         out: folder for everything that the run leaves.
-        val: folder of validation pictures; by default some of the data are held out.
+        val: folder of validation images; by default some of the data are held out.
         resume: continue the run in ``out``, or begin it if there is none.
         resume_weights: checkpoint that gives the first weights to a run that begins.
         report: takes every line of text; by default they go to standard error.
@@ -96,7 +99,7 @@ def run_session(
         ModelError: a file is no checkpoint.
         OSError: the last checkpoint or the model file could not be written.
         ValueError: an option is out of its range, or another than in the run that is resumed; or
-            there are no usable pictures.
+            there are no usable images.
     """
     with workers(given.pop("device", None) or "auto") as team:
         loaded = beginning(out, resume=resume, weights=resume_weights) if team.is_main else None
@@ -117,13 +120,13 @@ def run_session(
             if verbose:
                 count = sum(p.numel() for p in state.model.parameters())
                 monitor.note(f"{config}\n{options}\n{count} parameters on {team.device}")
-            pictures = _read(data, val, options, team, monitor.note)
-            return _lead(state, pictures, val, monitor, out, team)
+            images = _read(data, val, options, team, monitor.note)
+            return _lead(state, images, val, monitor, out, team)
 
 
 def _lead(
     state: TrainingState,
-    pictures: _Pictures,
+    images: _Images,
     val: Path | None,
     monitor: Monitor,
     out: Path,
@@ -131,18 +134,18 @@ def _lead(
 ) -> Outcome:
     """Train as the main process, which writes everything."""
     options = state.options
-    validation, used = _for_validation(pictures, options, monitor.note)
+    validation, used = _for_validation(images, options, monitor.note)
     if val and not used:
-        msg = f"no usable pictures of at least {options.crop} x {options.crop} pixels in {val}"
+        msg = f"no usable images of at least {options.crop} x {options.crop} pixels in {val}"
         raise ValueError(msg)
-    monitor.note(f"{len(pictures.files)} pictures for training, {len(used)} for validation")
-    data = {"training": manifest(pictures.files), "validation": manifest(used)}
+    monitor.note(f"{len(images.files)} images for training, {len(used)} for validation")
+    data = {"training": manifest(images.files), "validation": manifest(used)}
     counters, digest = state.counters, data["training"]["sha256"]
     if counters.data not in (None, digest):
-        monitor.note("the training pictures are not those that this run had before")
+        monitor.note("the training images are not those that this run had before")
     counters.data = digest
-    fitted = _for_fitting(pictures, options)
-    sampler = _sampler(pictures, options, team)
+    fitted = _for_fitting(images, options)
+    sampler = _sampler(images, options, team)
     recorder = Recorder(out, monitor, validation, options.report_seconds)
     with Stop() as stop:
         asked = train(state, sampler, recorder, team=team, stop=stop)
@@ -177,54 +180,54 @@ def _read(
     options: TrainingOptions,
     team: Workers,
     say: Callable[[str], None],
-) -> _Pictures:
-    """Read the pictures of this process's crops; all processes leave out what one cannot use."""
-    found = find_pictures(data)
-    held_out = find_pictures([val]) if val else found[::_HELD_OUT] if len(found) > 1 else []
+) -> _Images:
+    """Read the images of this process's crops; all processes leave out what one cannot use."""
+    found = find_images(data)
+    held_out = find_images([val]) if val else found[::_HELD_OUT] if len(found) > 1 else []
     if val and not held_out:
-        msg = f"there are no pictures in {val}"
+        msg = f"there are no images in {val}"
         raise ValueError(msg)
     left_out = {file.resolve() for file in held_out}
     files = [file for file in found if file.resolve() not in left_out]
     if val and found and not files:
-        msg = f"all pictures of the data are in {val} too, none is left for training"
+        msg = f"all images of the data are in {val} too, none is left for training"
         raise ValueError(msg)
     if len(set(team.all_of([len(files)]))) > 1:
-        msg = "the processes find different numbers of pictures; all need the same folders"
+        msg = "the processes find different numbers of images; all need the same folders"
         raise ValueError(msg)
     read: dict[Path, Tensor] = {}
     while True:
-        own = pictures_of_slots(len(files), options.batch, team.slots(options.batch))
+        own = images_of_slots(len(files), options.batch, team.slots(options.batch))
         missing = [files[i] for i in own if files[i] not in read]
-        pictures, usable = load_pictures(missing, options.crop, say)
-        read |= dict(zip(usable, pictures, strict=True))
+        images, usable = load_images(missing, options.crop, say)
+        read |= dict(zip(usable, images, strict=True))
         unusable = set(team.all_of([file for file in missing if file not in read]))
         if not unusable:
             break
         files = [file for file in files if file not in unusable]
     if not files:
-        msg = f"no usable pictures of at least {options.crop} x {options.crop} pixels in the data"
+        msg = f"no usable images of at least {options.crop} x {options.crop} pixels in the data"
         raise ValueError(msg)
-    return _Pictures(files, {i: read[files[i]] for i in own}, held_out)
+    return _Images(files, {i: read[files[i]] for i in own}, held_out)
 
 
-def _sampler(pictures: _Pictures, options: TrainingOptions, team: Workers) -> CropSampler:
+def _sampler(images: _Images, options: TrainingOptions, team: Workers) -> CropSampler:
     return CropSampler(
-        pictures.held, options.crop, options.batch, options.seed,
-        slots=team.slots(options.batch), device=team.device, count=len(pictures.files),
+        images.held, options.crop, options.batch, options.seed,
+        slots=team.slots(options.batch), device=team.device, count=len(images.files),
         drawn=options.drawn,
     )  # fmt: skip
 
 
 def _for_validation(
-    pictures: _Pictures, options: TrainingOptions, say: Callable[[str], None]
+    images: _Images, options: TrainingOptions, say: Callable[[str], None]
 ) -> tuple[list[Tensor], list[Path]]:
-    """Return the first usable pictures that are held out, and their files."""
+    """Return the first usable images that are held out, and their files."""
     validation: list[Tensor] = []
     used: list[Path] = []
-    for first in range(0, len(pictures.held_out), _VALIDATED):
-        files = pictures.held_out[first : first + _VALIDATED]
-        tensors, usable = load_pictures(files, options.crop, say)
+    for first in range(0, len(images.held_out), _VALIDATED):
+        files = images.held_out[first : first + _VALIDATED]
+        tensors, usable = load_images(files, options.crop, say)
         validation += tensors
         used += usable
         if len(used) >= _VALIDATED:
@@ -232,11 +235,11 @@ def _for_validation(
     return validation[:_VALIDATED], used[:_VALIDATED]
 
 
-def _for_fitting(pictures: _Pictures, options: TrainingOptions) -> "list[NDArray[np.uint8]]":
-    """Return some of the pictures of all processes, the same ones however many there are."""
-    count = len(pictures.files)
+def _for_fitting(images: _Images, options: TrainingOptions) -> list[NDArray[np.uint8]]:
+    """Return some of the images of all processes, the same ones however many there are."""
+    count = len(images.files)
     chosen = random.Random(options.seed).sample(range(count), min(_FITTED, count))
-    elsewhere = [pictures.files[i] for i in chosen if i not in pictures.held]
-    found, _ = load_pictures(elsewhere, options.crop, lambda _: None)
-    found += [pictures.held[i] for i in chosen if i in pictures.held]
-    return [picture.permute(1, 2, 0).numpy() for picture in found]
+    elsewhere = [images.files[i] for i in chosen if i not in images.held]
+    found, _ = load_images(elsewhere, options.crop, lambda _: None)
+    found += [images.held[i] for i in chosen if i in images.held]
+    return [image.permute(1, 2, 0).numpy() for image in found]

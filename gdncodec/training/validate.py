@@ -1,4 +1,4 @@
-"""What a network achieves on pictures it does not learn from, as its density estimates it."""
+"""What a network achieves on images it does not learn from, as its density estimates it."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,11 +18,11 @@ _QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
 """Where a network of variable rate is measured."""
 
 LARGEST_SIDE = 1024
-"""Of larger pictures the middle is measured, in pixels, so that a validation has its limits."""
+"""Of larger images the middle is measured, in pixels, so that a validation has its limits."""
 
 
 class Point(NamedTuple):
-    """Means over pictures at one quality."""
+    """Means over images at one quality."""
 
     quality: float
     bpp: float
@@ -34,29 +34,27 @@ class Point(NamedTuple):
 
 
 @torch.no_grad()
-def validate(
-    model: CodecModel, pictures: Sequence[Tensor], side: int = LARGEST_SIDE
-) -> list[Point]:
-    """Return points with rounded latents at a few qualities; none without pictures.
+def validate(model: CodecModel, images: Sequence[Tensor], side: int = LARGEST_SIDE) -> list[Point]:
+    """Return points with rounded latents at a few qualities; none without images.
 
     The network is measured in evaluation mode and is then as it was. No random number is drawn.
 
     Args:
         model: the network, on any device.
-        pictures: uint8 (3, H, W).
-        side: pictures that are larger are measured on the middle of this size, in pixels.
+        images: uint8 (3, H, W).
+        side: images that are larger are measured on the middle of this size, in pixels.
 
     Raises:
-        ValueError: a picture is too small for the metric of the network.
+        ValueError: an image is too small for the metric of the network.
     """
-    if not pictures:
+    if not images:
         return []
     fixed = model.config.fixed_quality
     qualities = _QUALITIES if fixed is None else (fixed,)
     with _evaluating(model):
-        # (pictures, qualities, figures); read from the device once.
+        # (images, qualities, figures); read from the device once.
         figures = torch.stack(
-            [torch.stack([_measure(model, p, q, side) for q in qualities]) for p in pictures]
+            [torch.stack([_measure(model, p, q, side) for q in qualities]) for p in images]
         )
     means = figures.mean(dim=0).tolist()
     similar = model.config.metric == "ms-ssim"
@@ -83,36 +81,36 @@ def score(points: Sequence[Point], config: ModelConfig) -> float:
 
 
 @torch.no_grad()
-def reconstruct(model: CodecModel, picture: Tensor, quality: float = 50.0) -> tuple[Tensor, Tensor]:
-    """Return the middle of a picture and what the network makes of it, both uint8 (3, h, w).
+def reconstruct(model: CodecModel, image: Tensor, quality: float = 50.0) -> tuple[Tensor, Tensor]:
+    """Return the middle of an image and what the network makes of it, both uint8 (3, h, w).
 
     Args:
         model: the network, on any device; it is left as it was.
-        picture: uint8 (3, H, W).
+        image: uint8 (3, H, W).
         quality: 0 to 100; a network of one rate takes its own.
     """
     fixed = model.config.fixed_quality
     with _evaluating(model):
-        x, out = _through(model, picture, quality if fixed is None else fixed, LARGEST_SIDE)
+        x, out = _through(model, image, quality if fixed is None else fixed, LARGEST_SIDE)
     pair = torch.cat([x, out.x_hat]).mul(255).round().byte().cpu()
     return pair[0], pair[1]
 
 
-def _measure(model: CodecModel, picture: Tensor, quality: float, side: int) -> Tensor:
+def _measure(model: CodecModel, image: Tensor, quality: float, side: int) -> Tensor:
     """Return bpp, PSNR and distortion, (3,)."""
-    x, out = _through(model, picture, quality, side)
+    x, out = _through(model, image, quality, side)
     bpp, mse, distortion = rate_distortion(out, x, model.config.metric)
     return torch.cat([bpp, -10 * mse.log10(), distortion])
 
 
 def _through(
-    model: CodecModel, picture: Tensor, quality: float, side: int
+    model: CodecModel, image: Tensor, quality: float, side: int
 ) -> tuple[Tensor, CodecOutput]:
-    """Return the middle of a picture, (1, 3, h, w) in [0, 1], and what the network makes of it."""
+    """Return the middle of an image, (1, 3, h, w) in [0, 1], and what the network makes of it."""
     device = next(model.parameters()).device
-    height, width = (min(side, n) // DOWNSAMPLING * DOWNSAMPLING for n in picture.shape[1:])
-    top, left = (picture.shape[1] - height) // 2, (picture.shape[2] - width) // 2
-    x = picture[:, top : top + height, left : left + width].to(device)[None] / 255
+    height, width = (min(side, n) // DOWNSAMPLING * DOWNSAMPLING for n in image.shape[1:])
+    top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
+    x = image[:, top : top + height, left : left + width].to(device)[None] / 255
     no_noise = torch.zeros((), device=device)
     out = model(x, torch.tensor([quality], device=device), "round", no_noise)
     return x, out._replace(x_hat=out.x_hat.float().clamp(0, 1))

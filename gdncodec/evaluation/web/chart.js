@@ -17,8 +17,8 @@
     select.append(o);
   };
   for (const m of data.metrics) option($("chart-metric"), m.label, m.key);
-  option($("chart-picture"), data.pictures.length ? `mean of ${data.pictures.length}` : "mean", "");
-  data.pictures.forEach((name, i) => option($("chart-picture"), name, String(i)));
+  option($("chart-image"), data.images.length ? `mean of ${data.images.length}` : "mean", "");
+  data.images.forEach((name, i) => option($("chart-image"), name, String(i)));
 
   const make = (parent, name, attributes, text) => {
     const e = document.createElementNS(NS, name);
@@ -29,8 +29,8 @@
   };
 
   const pointsOf = (curve) => {
-    const key = $("chart-metric").value, picture = $("chart-picture").value;
-    const lists = picture === "" ? curve.results : curve.pictures[Number(picture)];
+    const key = $("chart-metric").value, image = $("chart-image").value;
+    const lists = image === "" ? curve.results : curve.images[Number(image)];
     if (!lists || !lists[key]) return [];
     return lists.bpp
       .map((bpp, i) => ({ bpp, y: lists[key][i], quality: lists.quality ? lists.quality[i] : null }))
@@ -158,6 +158,6 @@
     item.append(label);
     $("legend").append(item);
   }
-  for (const id of ["chart-metric", "chart-picture", "chart-log", "chart-all"]) $(id).addEventListener("change", draw);
+  for (const id of ["chart-metric", "chart-image", "chart-log", "chart-all"]) $(id).addEventListener("change", draw);
   new ResizeObserver(draw).observe(box);
 })();

@@ -16,7 +16,7 @@
     o.value = value;
     select.append(o);
   };
-  const view = () => views[Number($("view-picture").value)];
+  const view = () => views[Number($("view-image").value)];
   const target = () => view().targets[Number($("view-target").value)];
   const original = { codec: "Original", size: null };
   const itemOf = (name) => target().items.find((i) => i.codec === name) || { ...original, image: view().original };
@@ -62,7 +62,7 @@
     caption($("caption-a"), "A", a, b);
     caption($("caption-b"), "B", b, a);
     $("view-note").textContent = view().note;
-    stage.setAttribute("aria-label", `${view().picture}: A is ${a.codec}, B is ${b.codec}`);
+    stage.setAttribute("aria-label", `${view().image}: A is ${a.codec}, B is ${b.codec}`);
     if (sized || state.fit) fit();
     else draw();
   };
@@ -70,7 +70,7 @@
   const caption = (element, letter, item, other) => {
     const name = document.createElement("b");
     name.textContent = `${letter}: ${item.codec}`;
-    if (item.size === null) return element.replaceChildren(name, "the picture itself");
+    if (item.size === null) return element.replaceChildren(name, "the image itself");
     const psnr = item.psnr === null ? "no difference" : `${item.psnr.toFixed(2)} dB PSNR`;
     const ms = item.ms === null ? "" : `, ${item.ms.toFixed(2)} dB MS-SSIM`;
     let text = `${item.size.toLocaleString("en")} bytes, ${item.bpp.toFixed(3)} bpp, ${psnr}${ms}`;
@@ -80,7 +80,7 @@
     return element.replaceChildren(name, text);
   };
 
-  // Geometry, in CSS pixels: the picture's middle is at (x, y) of its own, zoom is CSS pixels a pixel.
+  // Geometry, in CSS pixels: the image's middle is at (x, y) of its own, zoom is CSS pixels a pixel.
   // Side by side is one above the other where there is more height than width.
   const panel = () => {
     const width = stage.clientWidth, height = stage.clientHeight, tall = width < height;
@@ -224,7 +224,7 @@
     load();
   };
   const step = (by) => {
-    const select = $("view-picture");
+    const select = $("view-image");
     select.value = String((Number(select.value) + by + views.length) % views.length);
     fillTargets();
   };
@@ -295,7 +295,7 @@
       setMode(next.dataset.mode);
     });
   });
-  $("view-picture").addEventListener("change", fillTargets);
+  $("view-image").addEventListener("change", fillTargets);
   $("view-target").addEventListener("change", fillCodecs);
   $("view-a").addEventListener("change", load);
   $("view-b").addEventListener("change", load);
@@ -314,7 +314,7 @@
   }, 700);
   new ResizeObserver(() => (pair && state.fit ? fit() : draw())).observe(stage);
 
-  views.forEach((v, i) => option($("view-picture"), v.picture, String(i)));
+  views.forEach((v, i) => option($("view-image"), v.image, String(i)));
   pause(still);
   setMode("slider");
   fillTargets();

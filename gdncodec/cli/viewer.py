@@ -1,0 +1,56 @@
+"""A decoded image as something that a viewer or a browser shows."""
+
+import html
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from gdncodec.images.writing import write_image
+
+__all__ = ["has_display", "write_view"]
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ margin: 0; background: #777; font: 14px sans-serif; }}
+p {{ margin: 0; padding: .5em 1em; background: #222; color: #eee; }}
+img {{ display: block; max-width: 100%; margin: auto; }}
+img:target {{ max-width: none; image-rendering: pixelated; }}
+a {{ color: #9cf; }}
+</style>
+<p>{title}: {facts} &nbsp; <a href="#pixels">every pixel</a> &nbsp; <a href="#">fit</a></p>
+<img id="pixels" src="{source}" alt="{title}">
+</html>
+"""
+
+
+def has_display() -> bool:
+    """Return whether a window can be opened here."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def write_view(image: Image.Image, name: str, facts: str) -> tuple[Path, Path]:
+    """Write an image into a new temporary folder, which stays.
+
+    Args:
+        image: what to show.
+        name: of the file that it comes from.
+        facts: a line about it.
+
+    Returns:
+        Paths of a PNG file and of an HTML page that shows it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="gdncodec-"))
+    png, page = folder / "image.png", folder / "image.html"
+    write_image(png, image, format_name="PNG")
+    text = _PAGE.format(title=html.escape(name), facts=html.escape(facts), source=png.name)
+    page.write_text(text, encoding="utf-8")
+    return png, page

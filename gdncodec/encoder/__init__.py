@@ -1,0 +1,1 @@
+"""Every choice of the encoder that the decoder does not see."""

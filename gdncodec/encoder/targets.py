@@ -1,0 +1,169 @@
+"""Finding the quality that meets a target, in a few trials."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["MAX_TRIALS", "Target", "Unit", "parse_size", "search"]
+
+MAX_TRIALS = 8
+"""Qualities that are tried at most."""
+
+Unit = Literal["bytes", "bpp", "dB", "MS-SSIM"]
+"""``bytes``, ``bpp``, ``dB`` of PSNR, or ``MS-SSIM``."""
+
+_FIRST = 5000
+_LAST = 10000
+_SIZE_TOLERANCE = 0.02
+_DB_TOLERANCE = 0.05
+_TYPICAL_SLOPE: dict[Unit, float] = {"bytes": 0.03, "bpp": 0.03, "dB": 0.14, "MS-SSIM": 0.14}
+_PREFIXES = {"": 1, "k": 1000, "m": 1000**2, "ki": 1024, "mi": 1024**2}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a file, or the image decoded from it, shall measure.
+
+    Args:
+        value: the number to reach. A size is met when it is not exceeded, and missed by 2 % at
+            most; a PSNR, or an MS-SSIM in decibels, when it is met within 0.05 dB.
+        unit: ``bytes`` or ``bpp`` of the whole file; ``dB`` of PSNR over all samples of the image
+            without its alpha; or ``MS-SSIM`` as ``measure`` gives it.
+        measure: for MS-SSIM: takes two uint8 arrays (H, W, 3), original and decoded.
+
+    Raises:
+        ValueError: the value can be no such number.
+    """
+
+    value: float
+    unit: Unit
+    measure: Callable[[Any, Any], float] | None = None
+
+    def __post_init__(self) -> None:
+        most = 1.0 if self.unit == "MS-SSIM" else math.inf
+        if not 0 < self.value < most:
+            msg = f"a target in {self.unit} must be above 0 and below {most:g}, got {self.value:g}"
+            raise ValueError(msg)
+
+    @property
+    def is_size(self) -> bool:
+        return self.unit in ("bytes", "bpp")
+
+    def scaled(self, measured: float) -> float:
+        """Return a measured number on a scale that rises about evenly with the quality."""
+        if self.unit == "MS-SSIM":
+            return -10 * math.log10(1 - measured) if measured < 1 else math.inf
+        return math.log(measured) if self.is_size else measured
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Scaled numbers that meet the target."""
+        aim = self.scaled(self.value)
+        if self.is_size:
+            return aim + math.log(1 - _SIZE_TOLERANCE), aim
+        return aim - _DB_TOLERANCE, aim + _DB_TOLERANCE
+
+
+def parse_size(text: str) -> int:
+    """Return bytes: ``1500``, ``200k`` (times 1000), ``1.5M``, ``200KiB`` (times 1024).
+
+    Raises:
+        ValueError: the text is no size.
+    """
+    lowered = text.strip().lower().removesuffix("b")
+    number = lowered.rstrip("kmi")
+    try:
+        size = int(float(number) * _PREFIXES[lowered[len(number) :]])
+    except (ValueError, KeyError, OverflowError):
+        msg = f"a size is a number of bytes such as 1500, 200k, 1.5M or 200KiB, got {text!r}"
+        raise ValueError(msg) from None
+    return size
+
+
+def search(measure: Callable[[float], float], target: Target) -> float:
+    """Return the quality whose measured number meets the target.
+
+    Where numbers are too coarse to meet it, as in tiny images, that is the best quality found
+    whose size does not exceed the target, or the one whose image comes next to it.
+
+    Args:
+        measure: gives the number of the target's unit at a quality, rising with the quality;
+            called at most :data:`MAX_TRIALS` times.
+        target: what to meet.
+
+    Raises:
+        ValueError: no quality meets the target; the message says what can be reached.
+    """
+    low, high = target.interval
+    seen: dict[int, float] = {}
+    numbers: dict[int, float] = {}
+
+    def tried(step: int) -> float:
+        numbers[step] = measure(step / 100)
+        seen[step] = target.scaled(numbers[step])
+        return seen[step]
+
+    while len(seen) < MAX_TRIALS:
+        step = _next_step(seen, target)
+        if step is None:
+            break
+        if low <= tried(step) <= high:
+            return step / 100
+        if (step == _LAST and seen[step] < low) or (step == 0 and seen[step] > high):
+            tried(_LAST - step)
+            msg = (
+                f"the target of {target.value:g} {target.unit} is out of reach: this image "
+                f"reaches {numbers[0]:g} to {numbers[_LAST]:g} {target.unit}"
+            )
+            raise ValueError(msg)
+    if target.is_size:
+        return max(q for q, value in seen.items() if value <= high) / 100
+    return min(seen, key=lambda q: abs(seen[q] - (low + high) / 2)) / 100
+
+
+def _next_step(seen: dict[int, float], target: Target) -> int | None:
+    """Return the next quality to try, in hundredths; None when there is none between."""
+    if not seen:
+        return _FIRST
+    low, high = target.interval
+    aim = (low + high) / 2
+    below = max((q for q, value in seen.items() if value < low), default=-1)
+    above = min((q for q, value in seen.items() if value > high), default=_LAST + 1)
+    if above - below <= 1:
+        return None
+    if below >= 0 and above <= _LAST:
+        rise = seen[above] - seen[below]
+        step = _interpolated(seen, aim)
+        if math.isfinite(rise) and (len(seen) > 5 or not target.is_size):
+            # The chord: a curve through three points is bent by kinks beside the aim.
+            step = below + (above - below) * (aim - seen[below]) / rise
+        elif not below < step < above or len(seen) == 5:  # interpolation creeps
+            step = (below + above) / 2
+    elif len(seen) > 2:
+        step = 0 if below < 0 else _LAST
+    else:
+        step = _extrapolated(seen, aim, _TYPICAL_SLOPE[target.unit] / 100)
+    return round(min(max(step, below + 1), above - 1))
+
+
+def _extrapolated(seen: dict[int, float], aim: float, slope: float) -> float:
+    """Go on from the tried quality next to the aim, a little too far so that it is enclosed."""
+    near = min(seen, key=lambda q: abs(seen[q] - aim))
+    if len(seen) > 1:
+        first, *_, last = sorted(seen)
+        slope = max((seen[last] - seen[first]) / (last - first), slope / 10)
+    return near + 1.1 * (aim - seen[near]) / slope
+
+
+def _interpolated(seen: dict[int, float], aim: float) -> float:
+    """Return the quality at the aim on a curve through the three tried numbers next to it."""
+    usable = [(value, q) for q, value in seen.items() if math.isfinite(value)]
+    nearest = sorted(usable, key=lambda pair: abs(pair[0] - aim))[:3]
+    if len({value for value, _ in nearest}) < len(nearest):
+        return math.nan
+    quality = 0.0
+    for value, q in nearest:
+        others = [other for other, _ in nearest if other != value]
+        quality += q * math.prod((aim - other) / (value - other) for other in others)
+    return quality

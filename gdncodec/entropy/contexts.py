@@ -1,0 +1,271 @@
+"""Slices of latents to bytes and back: which table codes a symbol, from what was coded before it.
+
+Channels are coded in groups, and each group in the three phases of
+:mod:`gdncodec.entropy.phases`, so that every step is a few vectorised operations.
+
+The context of a symbol is an integer-weighted sum of magnitudes that the decoder already knows:
+
+* those of the channels of earlier groups at the same position;
+* in phases 1 and 2 also those of its four diagonal or nearest neighbours in its own channel.
+
+The sum picks one of 16 levels, and quality, channel, phase and level pick the table. Groups and
+weights come in a few sets, because at low qualities other channels are busy than at high ones. A
+channel that is silent at a quality is not coded: all of its symbols are zero.
+
+All of it is in integers: the sums stay below 2**24, so a matrix product in float32 gives them
+exactly, in any order and on any machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from constriction import stream
+
+from gdncodec.entropy.coder import REACH, Tables, decode_symbols, encode_symbols, information
+from gdncodec.entropy.phases import LARGEST, PHASES, Magnitudes, by_phase, in_raster, zeros_by_phase
+from gdncodec.errors import FormatError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "LEVELS",
+    "MAX_WEIGHTS",
+    "QUALITY_ROWS",
+    "SILENT",
+    "Contexts",
+    "Step",
+    "decode_slice",
+    "encode_slice",
+    "levels_of",
+    "slice_information",
+    "slice_prices",
+]
+
+LEVELS = 16
+"""Number of levels of a context."""
+
+QUALITY_ROWS = 101
+"""Tables are chosen for the whole qualities 0 to 100."""
+
+SILENT = 255
+"""Stands in place of a table where a channel is not coded."""
+
+MAX_WEIGHTS = ((1 << 24) - 1) // LARGEST
+"""Weights of one context, those of each neighbour included, add up to no more."""
+
+_THRESHOLDS = np.array(
+    [8, 14, 26, 47, 84, 151, 272, 490, 882, 1587, 2856, 5141, 9255, 16658, 29985], np.int64
+)
+_LEVEL_OF = np.searchsorted(_THRESHOLDS, np.arange(_THRESHOLDS[-1] + 1), side="right").astype(
+    np.uint8
+)
+
+
+_NEIGHBOURS = 4  # at most, in each phase
+
+
+class Step(NamedTuple):
+    """What is coded at once: some channels at the positions of one phase."""
+
+    phase: int
+    channels: NDArray[np.intp]
+    earlier: NDArray[np.intp]
+    """Channels that were coded before and count."""
+    weights: NDArray[np.float32]
+    """Of the earlier channels (channels, earlier)."""
+    near_weights: NDArray[np.float32]
+    """Of the neighbours (channels, 1)."""
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """How the tables of a model are chosen.
+
+    Args:
+        set_of_row: (101,) integers, the set of groups and weights at each whole quality.
+        group_of_channel: (S, M) integers; groups are coded in their order.
+        weights: (S, 3, M, M) integers >= 0; ``weights[set, phase, c, j]`` weighs channel j for
+            channel c and is zero unless j is in an earlier group than c.
+        neighbour_weights: (S, 3, M) integers >= 0, of the neighbours in each phase; zero in phase
+            0, which has none. With the weights of one context they add up to MAX_WEIGHTS at most.
+        table_of: (101, M, 3, 16) uint8, the table at each whole quality, by channel, phase, level;
+            SILENT in all of a channel's places, or in none.
+
+    Raises:
+        ModelError: the arrays do not fit each other.
+    """
+
+    set_of_row: NDArray[Any]
+    group_of_channel: NDArray[Any]
+    weights: NDArray[Any]
+    neighbour_weights: NDArray[Any]
+    table_of: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        groups = self.group_of_channel
+        s, m = groups.shape if groups.ndim == 2 else (0, 0)
+        silent = self.table_of == SILENT
+        usable = (
+            s > 0
+            and self.set_of_row.shape == (QUALITY_ROWS,)
+            and 0 <= self.set_of_row.min() <= self.set_of_row.max() < s
+            and self.weights.shape == (s, PHASES, m, m)
+            and self.neighbour_weights.shape == (s, PHASES, m)
+            and not self.neighbour_weights[:, 0].any()
+            and self.table_of.shape == (QUALITY_ROWS, m, PHASES, LEVELS)
+            and min(self.weights.min(), self.neighbour_weights.min()) >= 0
+            and self._largest_sum() <= MAX_WEIGHTS
+            and not self.weights.max(axis=1)[groups[:, :, None] <= groups[:, None, :]].any()
+            and (silent.any(axis=(2, 3)) == silent.all(axis=(2, 3))).all()
+        )
+        if not usable:
+            msg = "the model's contexts are inconsistent"
+            raise ModelError(msg)
+
+    def _largest_sum(self) -> int:
+        """Return the most that the weights of one context add up to."""
+        near = _NEIGHBOURS * self.neighbour_weights.astype(np.int64)
+        return int((self.weights.sum(axis=-1, dtype=np.int64) + near).max())
+
+    def silent(self, quality_row: int) -> NDArray[np.bool_]:
+        """Return which channels (M,) are not coded at a whole quality."""
+        return self.table_of[quality_row, :, 0, 0] == SILENT
+
+    def tables_of(
+        self, step: Step, levels: NDArray[np.uint8], quality_row: int
+    ) -> NDArray[np.uint8]:
+        """Return the table of every symbol of a step, flat."""
+        choice = self.table_of[quality_row, step.channels, step.phase]
+        first = LEVELS * np.arange(len(choice))[:, None]
+        return choice.take((levels + first).ravel())
+
+    def steps(self, quality_row: int) -> tuple[Step, ...]:
+        """Return the steps of a slice at a whole quality, in coding order."""
+        plans = self._plans
+        if quality_row not in plans:
+            plans[quality_row] = tuple(self._make_steps(quality_row))
+        return plans[quality_row]
+
+    def _make_steps(self, quality_row: int) -> Iterator[Step]:
+        chosen = self.set_of_row[quality_row]
+        groups = self.group_of_channel[chosen]
+        coded = ~self.silent(quality_row)
+        for group in np.unique(groups[coded]):
+            channels = np.flatnonzero((groups == group) & coded)
+            for phase in range(PHASES):
+                rows = self.weights[chosen, phase, channels]
+                earlier = np.flatnonzero(rows.any(axis=0) & coded)
+                near = self.neighbour_weights[chosen, phase, channels, None].astype(np.float32)
+                yield Step(phase, channels, earlier, rows[:, earlier].astype(np.float32), near)
+
+    @cached_property
+    def _plans(self) -> dict[int, tuple[Step, ...]]:
+        return {}
+
+
+def levels_of(step: Step, magnitudes: Magnitudes) -> NDArray[np.uint8]:
+    """Return the levels (channels, positions) of a step; what comes later does not count."""
+    context = step.weights @ magnitudes.of_phase[step.phase][step.earlier]
+    if step.phase > 0:
+        context += step.near_weights * magnitudes.sum_near(step.phase, step.channels)
+    return _LEVEL_OF.take(context.astype(np.intp), mode="clip")
+
+
+def encode_slice(
+    symbols: NDArray[Any], contexts: Contexts, tables: Tables, quality_row: int
+) -> bytes:
+    """Return the coded words of a slice.
+
+    Args:
+        symbols: (M, rows, columns) integers.
+        contexts: how tables are chosen.
+        tables: the bank of tables.
+        quality_row: the whole quality nearest to the image's.
+
+    Raises:
+        ValueError: a symbol is out of range, or a silent channel is not zero.
+    """
+    if symbols[contexts.silent(quality_row)].any():
+        msg = f"a channel that is silent at quality {quality_row} must be zero"
+        raise ValueError(msg)
+    coder = stream.queue.RangeEncoder()
+    for values, table_of in _walk(symbols, contexts, quality_row):
+        encode_symbols(coder, values, table_of, tables)
+    return coder.get_compressed().astype("<u4").tobytes()
+
+
+def decode_slice(
+    data: bytes, shape: tuple[int, int], contexts: Contexts, tables: Tables, quality_row: int
+) -> NDArray[np.int32]:
+    """Return the symbols (M, rows, columns) that :func:`encode_slice` was given.
+
+    Raises:
+        FormatError: the data are not what :func:`encode_slice` makes.
+    """
+    if len(data) % 4:
+        msg = f"coded data must be a multiple of 4 bytes, got {len(data)}"
+        raise FormatError(msg)
+    coder = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+    channels = contexts.table_of.shape[1]
+    parts, magnitudes = zeros_by_phase(channels, shape, np.int32), Magnitudes(channels, shape)
+    try:
+        for step in contexts.steps(quality_row):
+            levels = levels_of(step, magnitudes)
+            table_of = contexts.tables_of(step, levels, quality_row)
+            found = decode_symbols(coder, table_of, tables).reshape(levels.shape)
+            parts[step.phase][step.channels] = found
+            magnitudes.learn(step.phase, step.channels, found)
+        finished = coder.maybe_exhausted()
+    except (ValueError, AssertionError) as error:
+        msg = f"coded data are damaged ({error})"
+        raise FormatError(msg) from error
+    if not finished:
+        msg = "coded data go on after the last symbol"
+        raise FormatError(msg)
+    return in_raster(parts, shape)
+
+
+def slice_information(
+    symbols: NDArray[Any], contexts: Contexts, tables: Tables, quality_row: int
+) -> float:
+    """Return what the tables say the symbols of a slice cost, in bits."""
+    parts = _walk(symbols, contexts, quality_row)
+    return sum(information(values, table_of, tables) for values, table_of in parts)
+
+
+def slice_prices(
+    symbols: NDArray[Any], contexts: Contexts, tables: Tables, quality_row: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the bits that one more, and one less, would add to each symbol of a slice.
+
+    Contexts are those of the symbols as they are. Silent channels must stay: infinitely many.
+    """
+    magnitudes = Magnitudes.of(symbols)
+    entries = by_phase(np.clip(symbols, -REACH, REACH) + REACH)
+    more, less = ([np.full(e.shape, np.inf, np.float32) for e in entries] for _ in range(2))
+    for step in contexts.steps(quality_row):
+        levels = levels_of(step, magnitudes)
+        table_of = contexts.tables_of(step, levels, quality_row).reshape(levels.shape)
+        entry = entries[step.phase][step.channels]
+        for found, price in zip((more, less), tables.prices, strict=True):
+            found[step.phase][step.channels] = price[table_of, entry]
+    shape = symbols.shape[1:]
+    return in_raster(more, shape), in_raster(less, shape)
+
+
+def _walk(
+    symbols: NDArray[Any], contexts: Contexts, quality_row: int
+) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8]]]:
+    """Yield the symbols of each step, flat, and their tables."""
+    parts, magnitudes = by_phase(symbols), Magnitudes.of(symbols)
+    for step in contexts.steps(quality_row):
+        levels = levels_of(step, magnitudes)
+        values = parts[step.phase][step.channels]
+        yield values.ravel(), contexts.tables_of(step, levels, quality_row)

@@ -1,0 +1,296 @@
+"""Fits what entropy coding needs, by counting: the bank of tables, and the contexts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from gdncodec.entropy.coder import TOTAL_FREQUENCY, Tables, code_lengths
+from gdncodec.entropy.contexts import (
+    LEVELS,
+    MAX_WEIGHTS,
+    QUALITY_ROWS,
+    SILENT,
+    Contexts,
+    levels_of,
+)
+from gdncodec.entropy.phases import PHASES, Magnitudes, by_phase
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["cheapest_tables", "fit_bank", "fit_contexts"]
+
+_LARGEST = 255  # a symbol beyond it is always escaped
+_SIZE = 2 * _LARGEST + 2
+_TABLES = 192
+_ROUNDS = 10
+_FLOOR = 0.02  # counts given to symbols that were not seen
+_TAIL = 1e-5  # share of the symbols that a table leaves to the escape
+_GROUPS = 8
+_QUIET = 1e-4  # channels of a smaller mean magnitude neither have nor give contexts
+_UNIT = 1024  # integer weights are so many times the real ones
+_LATENT_STEP = 5  # whole qualities from one asked of the transform to the next
+_SET_ROWS = (0, 10, 15, 20, 30, 50)  # whole qualities at which groups and weights are fitted
+_SILENT = 2e-5  # channels with a smaller share of symbols that are not zero are not coded
+_SET_STEP = 2  # the set is chosen at every second whole quality
+_BANK_STEP = 10  # the bank is fitted to every tenth whole quality
+_PRIOR = 8.0  # symbols' worth of the channel's own histogram behind each context
+_SWEEPS = 40
+
+
+_LatentsOf = Callable[[int], "list[NDArray[np.float32]]"]
+"""Gives latents at a whole quality."""
+
+
+def fit_contexts(
+    latents_at: Callable[[float], list[NDArray[np.float32]]], gains: NDArray[np.float32]
+) -> tuple[Tables, Contexts, dict[str, float]]:
+    """Fit groups, weights, the bank, and which table codes what.
+
+    Args:
+        latents_at: gives the latents (M, rows, columns) of training images at a quality; it is
+            asked for every fifth quality, up to three times, and those stand for the others too.
+        gains: (101, M), gains at the whole qualities.
+
+    Returns:
+        The bank, the contexts, without the sets that no quality takes, and a report with bits for
+        a symbol on these latents, averaged over the qualities: ``bits_static`` with one table for
+        each channel and quality, ``bits_contexts`` as they are coded.
+    """
+    latents_of = _sparsely(latents_at)
+    contexts = _fit_sets(latents_of, gains)
+    bank = _fit_bank(latents_of, gains, contexts)
+    costs = np.stack([code_lengths(f, _LARGEST) for f in bank.split]).astype(np.float32)
+    set_of_row = contexts.set_of_row.copy()
+    table_of = contexts.table_of.copy()
+    static = conditional = symbols = 0.0
+    for row in range(QUALITY_ROWS):
+        latents = latents_of(row)
+        table_of[row, _idle(latents, gains[row])] = SILENT
+        candidates = _sets_around(row) if row % _SET_STEP == 0 else [int(set_of_row[row - 1])]
+        trials = []
+        for chosen in candidates:
+            trial = replace(contexts, set_of_row=np.full(QUALITY_ROWS, chosen), table_of=table_of)
+            counts = _histograms(latents, gains[row], trial, row)
+            trials.append(_Choice(chosen, *_choose_tables(counts, costs)))
+        best = min(trials, key=lambda choice: choice.bits)
+        set_of_row[row] = best.chosen
+        coded = ~trial.silent(row)
+        table_of[row, coded] = best.tables[coded]
+        conditional += best.bits
+        static += best.bits_static
+        symbols += sum(y.size for y in latents)
+    report = {"bits_static": static / symbols, "bits_contexts": conditional / symbols}
+    contexts = replace(contexts, set_of_row=set_of_row, table_of=table_of)
+    return bank, _without_unused_sets(contexts), report
+
+
+def _without_unused_sets(contexts: Contexts) -> Contexts:
+    used, set_of_row = np.unique(contexts.set_of_row, return_inverse=True)
+    return replace(
+        contexts,
+        set_of_row=set_of_row.astype(np.uint8),
+        group_of_channel=contexts.group_of_channel[used],
+        weights=contexts.weights[used],
+        neighbour_weights=contexts.neighbour_weights[used],
+    )
+
+
+def _sparsely(latents_at: Callable[[float], list[NDArray[np.float32]]]) -> _LatentsOf:
+    """Return what gives latents at the nearest quality that is asked for, and keeps the last."""
+    kept = lru_cache(1)(latents_at)
+    return lambda row: kept((row + _LATENT_STEP // 2) // _LATENT_STEP * _LATENT_STEP)
+
+
+class _Choice(NamedTuple):
+    """What a set of groups and weights makes of one quality."""
+
+    chosen: int
+    bits: float
+    bits_static: float
+    tables: NDArray[np.intp]
+    """(M, 3, 16)."""
+
+
+def _choose_tables(
+    counts: NDArray[np.float32], costs: NDArray[np.float32]
+) -> tuple[float, float, NDArray[np.intp]]:
+    """Return bits, bits with one table a channel, and the tables, of counts (M, 3, 16, n)."""
+    own = counts.sum(axis=(1, 2), keepdims=True)
+    bits, own_bits = counts @ costs.T, own @ costs.T
+    prior = own_bits * (_PRIOR / np.maximum(own.sum(axis=-1, keepdims=True), 1))
+    tables = (bits + prior).argmin(axis=-1)
+    total = float(np.take_along_axis(bits, tables[..., None], axis=-1).sum())
+    return total, float(own_bits.min(axis=-1).sum()), tables
+
+
+def _idle(latents: list[NDArray[np.float32]], gain: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which channels (M,) are so nearly always zero that they are better not coded."""
+    active = sum((np.abs(y) * gain[:, None, None] > 0.5).sum(axis=(1, 2)) for y in latents)
+    return np.asarray(active <= _SILENT * sum(y[0].size for y in latents))
+
+
+def _fit_sets(latents_of: _LatentsOf, gains: NDArray[np.float32]) -> Contexts:
+    """Fit groups and weights at a few qualities; the rows take the first set and table 0."""
+    fitted = []
+    for row in _SET_ROWS:
+        symbols = [_symbols(y, gains[row]) for y in latents_of(row)]
+        groups = _groups(symbols)
+        fitted.append((groups, *_fit_weights(symbols, groups)))
+    groups, weights, neighbours = (np.stack(parts) for parts in zip(*fitted, strict=True))
+    table_of = np.zeros((QUALITY_ROWS, groups.shape[1], PHASES, LEVELS), np.uint8)
+    return Contexts(np.zeros(QUALITY_ROWS, np.uint8), groups, weights, neighbours, table_of)
+
+
+def _sets_around(row: int) -> list[int]:
+    """Return the sets that may suit a quality: those fitted next below and next above it."""
+    above = int(np.searchsorted(_SET_ROWS, row))
+    return sorted({max(above - 1, 0), min(above, len(_SET_ROWS) - 1)})
+
+
+def _fit_bank(latents_of: _LatentsOf, gains: NDArray[np.float32], contexts: Contexts) -> Tables:
+    sample = []
+    for row in range(0, QUALITY_ROWS, _BANK_STEP):
+        chosen = np.abs(np.array(_SET_ROWS) - row).argmin()
+        trial = replace(contexts, set_of_row=np.full(QUALITY_ROWS, chosen))
+        counts = _histograms(latents_of(row), gains[row], trial, row).reshape(-1, _SIZE)
+        sample.append(counts[counts.any(axis=1)])
+    return fit_bank(np.concatenate(sample))
+
+
+def _symbols(y: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.int32]:
+    return np.rint(y * gain[:, None, None]).astype(np.int32)
+
+
+def _groups(symbols: list[NDArray[np.int32]]) -> NDArray[np.uint8]:
+    """Return the group of each channel: by falling energy, the quiet ones last."""
+    energy = np.mean([np.abs(k).mean(axis=(1, 2)) for k in symbols], axis=0)
+    order = np.argsort(-energy, kind="stable")
+    active = int((energy > _QUIET).sum())
+    groups = np.full(energy.size, _GROUPS, np.uint8)
+    for group, members in enumerate(np.array_split(order[:active], _GROUPS)):
+        groups[members] = group
+    return groups
+
+
+def _fit_weights(
+    symbols: list[NDArray[np.int32]], groups: NDArray[np.uint8]
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Predict magnitudes from magnitudes by non-negative least squares with a constant."""
+    m = groups.size
+    allowed = np.ones((m, m + 1))
+    allowed[:, :m] = (groups[:, None] > groups[None, :]) & (groups[:, None] < _GROUPS)
+    weights = np.zeros((PHASES, m, m))
+    neighbours = np.zeros((PHASES, m))
+    for phase in range(PHASES):
+        gram, with_near = np.zeros((m + 1, m + 1)), np.zeros((m, m + 1))
+        near_square, near_target = np.zeros(m), np.zeros(m)
+        for k in symbols:
+            magnitudes = Magnitudes.of(k)
+            every = magnitudes.of_phase[phase].astype(np.float64)
+            near = magnitudes.sum_near(phase, np.arange(m)).astype(np.float64)
+            features = np.vstack([every, np.ones((1, every.shape[1]))])
+            gram += features @ features.T
+            with_near += near @ features.T
+            near_square += np.square(near).sum(axis=1)
+            near_target += (near * features[:m]).sum(axis=1)
+        x, z = np.zeros((m, m + 1)), np.zeros(m)
+        for _ in range(_SWEEPS):  # coordinate descent, for all channels at once
+            for j in np.flatnonzero(gram.diagonal()):
+                slope = gram[:m, j] - x @ gram[:, j] - z * with_near[:, j]
+                x[:, j] = np.maximum(x[:, j] + slope / gram[j, j], 0) * allowed[:, j]
+            slope = near_target - (x * with_near).sum(axis=1) - z * near_square
+            z = np.maximum(z + slope / np.maximum(near_square, 1e-9), 0) * (groups < _GROUPS)
+        weights[phase], neighbours[phase] = x[:, :m], z
+    largest = min(MAX_WEIGHTS // (m + 4), np.iinfo(np.int16).max)  # so that no sum is too large
+    return _as_integers(weights, largest), _as_integers(neighbours, largest)
+
+
+def _as_integers(weights: NDArray[np.float64], largest: int) -> NDArray[np.int16]:
+    return np.minimum(np.rint(weights * _UNIT), largest).astype(np.int16)
+
+
+def _histograms(
+    latents: list[NDArray[np.float32]],
+    gain: NDArray[np.float32],
+    contexts: Contexts,
+    row: int,
+) -> NDArray[np.float32]:
+    """Return counts (M, 3, 16, 512) of the symbols by channel, phase and level, escapes last."""
+    m = gain.size
+    found = [np.empty(0, np.int32)]
+    for y in latents:
+        symbols = _symbols(y, gain)
+        entries = by_phase(
+            np.where(np.abs(symbols) > _LARGEST, np.int32(_SIZE - 1), symbols + _LARGEST)
+        )
+        magnitudes = Magnitudes.of(symbols)
+        for step in contexts.steps(row):
+            levels = levels_of(step, magnitudes)
+            first = (step.channels[:, None] * PHASES + step.phase).astype(np.int32) * LEVELS
+            index = (first + levels) * _SIZE + entries[step.phase][step.channels]
+            found.append(index.ravel())
+    counts = np.bincount(np.concatenate(found), minlength=m * PHASES * LEVELS * _SIZE)
+    return counts.reshape(m, PHASES, LEVELS, _SIZE).astype(np.float32)
+
+
+def fit_bank(histograms: NDArray[Any], tables: int = _TABLES) -> Tables:
+    """Fit a bank of tables to histograms.
+
+    Lloyd's algorithm with the code length as its distance: each histogram takes the table that
+    codes it shortest, each table becomes the sum of the histograms that took it.
+
+    Args:
+        histograms: counts (n, 2 * L + 2) of the symbols -L to L, and of those beyond.
+        tables: size of the bank, at most 255; fewer if there are fewer histograms.
+    """
+    counts = histograms.astype(np.float32)
+    largest = counts.shape[1] // 2 - 1
+    total = counts.sum(axis=1)
+    mean = counts @ np.abs(np.arange(counts.shape[1]) - largest) / total
+    order = np.argsort(mean, kind="stable")
+    # Begin with equal shares of the information and not of the histograms, most of which are idle.
+    share = np.cumsum((total * np.log2(1 + mean + 1e-3))[order])
+    chosen = np.empty(len(counts), np.int64)
+    chosen[order] = np.minimum(share / share[-1] * tables, tables - 1).astype(np.int64)
+    built: list[NDArray[np.int64]] = []
+    for _ in range(_ROUNDS):
+        built = [
+            _integer_table(counts[chosen == t].sum(axis=0, dtype=np.float64))
+            for t in np.unique(chosen)
+        ]
+        costs = np.stack([code_lengths(f, largest) for f in built]).astype(np.float32)
+        chosen = (counts @ costs.T).argmin(axis=1)
+    halfwidths = np.array([f.size // 2 - 1 for f in built], np.int32)
+    return Tables(np.concatenate(built).astype(np.int32), halfwidths)
+
+
+def cheapest_tables(
+    histograms: NDArray[Any], bank: Tables
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return the table (n,) that codes each histogram (n, 2 * L + 2) shortest, and its bits."""
+    costs = np.stack([code_lengths(f, histograms.shape[1] // 2 - 1) for f in bank.split])
+    bits = histograms @ costs.T
+    return bits.argmin(axis=1).astype(np.uint8), bits.min(axis=1)
+
+
+def _integer_table(counts: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the frequencies (2K + 2,) of a table for counts (2L + 2,), K as small as pays."""
+    largest = counts.size // 2 - 1
+    inner = counts[:-1]
+    magnitude = inner[largest:].copy()
+    magnitude[1:] += inner[:largest][::-1]
+    beyond = counts[-1] + magnitude[::-1].cumsum()[::-1] - magnitude  # of symbols above each |k|
+    half = min(int((beyond > _TAIL * counts.sum()).sum()), largest)
+    kept = inner[largest - half : largest + half + 1] + _FLOOR
+    weights = np.append(kept, beyond[half] + _FLOOR)
+    frequencies = np.maximum(1, np.floor(weights / weights.sum() * TOTAL_FREQUENCY)).astype(
+        np.int64
+    )
+    frequencies[frequencies.argmax()] += TOTAL_FREQUENCY - frequencies.sum()
+    return frequencies

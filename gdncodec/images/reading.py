@@ -1,0 +1,188 @@
+"""Image files to arrays, with what belongs to the image."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from gdncodec.container import ColorMode
+from gdncodec.errors import ImageError
+from gdncodec.images.modes import as_shown, converted, lost_depth
+from gdncodec.images.raster import Metadata, RasterImage, eight_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["from_pil", "read_image"]
+
+# What Pillow and its plugins raise on damaged files.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    EOFError,
+    NotImplementedError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+# Tags of a TIFF file that describe how its pixels are stored, or that are kept otherwise.
+_TIFF_STRUCTURE = {
+    *range(254, 260), 262, 263, 266, 273, 277, 278, 279, 284, 317, 320, *range(322, 326), 338, 339,
+    347, 529, 530, 531, 532, 700, 34377, 34675,
+}  # fmt: skip
+
+_STRIP = 256
+"""Rows that are copied at a time, between Pillow's memory and arrays."""
+
+
+def read_image(
+    source: Path | BinaryIO,
+    *,
+    frame: int | None = None,
+    strip: bool = False,
+    max_pixels: int | None = None,
+) -> RasterImage:
+    """Read an image file.
+
+    Args:
+        source: path, or an open binary file.
+        frame: which image of a file of several, from 0.
+        strip: leave the metadata behind, after applying what they say of the pixels: the EXIF
+            orientation, and the ICC profile by a conversion to sRGB.
+        max_pixels: refuse larger images before anything is allocated.
+
+    Raises:
+        ImageError: not an image, damaged, too large, or of a kind that is not supported.
+    """
+    name = str(source) if isinstance(source, Path) else "the input"
+    try:
+        with Image.open(source) as image:
+            if max_pixels is not None and image.width * image.height > max_pixels:
+                msg = f"{image.width} x {image.height} pixels are over the limit of {max_pixels}"
+                raise ImageError(msg)
+            return from_pil(image, frame=frame, strip=strip)
+    except ImageError as error:
+        msg = f"{name}: {error}"
+        raise ImageError(msg) from error
+    except UnidentifiedImageError as error:
+        msg = f"{name}: not an image in a format that Pillow reads"
+        raise ImageError(msg) from error
+    except FileNotFoundError as error:
+        msg = f"{name}: no such file"
+        raise ImageError(msg) from error
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        msg = f"{name}: cannot be read ({reason})"
+        raise ImageError(msg) from error
+
+
+def from_pil(image: Image.Image, *, frame: int | None = None, strip: bool = False) -> RasterImage:
+    """Take over a Pillow image.
+
+    Args:
+        image: the image; its file is read if that did not happen yet.
+        frame: which image of a file of several, from 0.
+        strip: as in :func:`read_image`.
+
+    Raises:
+        ImageError: the image is one of several and ``frame`` does not say which, it has no pixels,
+            or samples that are not whole numbers of up to 16 bits.
+    """
+    _choose_frame(image, frame)
+    if not image.width or not image.height:
+        msg = f"it has no pixels ({image.width} x {image.height})"
+        raise ImageError(msg)
+    notices = lost_depth(image)
+    image.load()
+    metadata = _metadata(image)
+    if strip:
+        image, stripped = as_shown(image, metadata.icc or None)
+        metadata = Metadata()
+        notices += stripped
+    if image.mode.startswith("I"):
+        return _from_16_bits(image, metadata, notices)
+    depth = 1 if image.mode == "1" and "transparency" not in image.info else 8
+    taken, profile, more = converted(image, metadata.icc or None)
+    metadata = replace(metadata, icc=profile or b"")
+    grey = taken.mode in ("L", "LA")
+    bands = _array(taken)
+    pixels = np.broadcast_to(bands[..., :1], (*bands.shape[:2], 3)) if grey else bands[..., :3]
+    alpha = bands[..., -1] if taken.mode in ("LA", "RGBA") else None
+    return RasterImage(
+        pixels,
+        ColorMode.GREY if grey else ColorMode.RGB,
+        metadata,
+        depth,
+        alpha,
+        tuple(notices + more),
+    )
+
+
+def _choose_frame(image: Image.Image, frame: int | None) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frame is not None:
+        if not 0 <= frame < frames:
+            msg = f"there is no frame {frame}; it has {frames}, counted from 0"
+            raise ImageError(msg)
+        if frames > 1:
+            image.seek(frame)
+    # A camera's MPO holds previews beside the image, a PSD layers that make it up.
+    elif getattr(image, "is_animated", False) and image.format not in ("MPO", "PSD"):
+        msg = (
+            f"it has {frames} frames; choose one with --frame 0 to --frame {frames - 1} "
+            "(in Python: seek() to it, and give a copy() of the image)"
+        )
+        raise ImageError(msg)
+
+
+def _metadata(image: Image.Image) -> Metadata:
+    metadata = Metadata.of_pillow(image.info)
+    if image.format != "TIFF":
+        return metadata
+    exif = image.getexif()  # that of a TIFF file is spread over its tags
+    for tag in _TIFF_STRUCTURE & set(exif):
+        del exif[tag]
+    return replace(metadata, exif=exif.tobytes()) if len(exif) else metadata
+
+
+def _from_16_bits(image: Image.Image, metadata: Metadata, notices: list[str]) -> RasterImage:
+    samples = _array(image)
+    if samples.dtype.itemsize != 2:
+        low, high = int(samples.min()), int(samples.max())
+        if low < 0 or high > 65535:
+            msg = f"its samples are from {low} to {high}; supported are 0 to 65535"
+            raise ImageError(msg)
+    samples = samples.astype(np.uint16)
+    transparent = image.info.get("transparency")
+    depth, alpha = 16, None
+    if isinstance(transparent, int):
+        alpha = np.where(samples[..., 0] == transparent, 0, 255).astype(np.uint8)
+        depth, samples = 8, eight_bits(samples)
+        notices = [*notices, "16-bit grey with a transparent colour is kept with 8 bits"]
+    pixels = np.broadcast_to(samples, (*samples.shape[:2], 3))
+    return RasterImage(pixels, ColorMode.GREY, metadata, depth, alpha, tuple(notices))
+
+
+def _array(image: Image.Image) -> NDArray[Any]:
+    """Return (H, W, bands), in strips, because Pillow's own conversion holds three copies."""
+    first = np.asarray(image.crop((0, 0, 1, 1)))
+    array = np.empty((image.height, image.width, *first.shape[2:]), first.dtype)
+    for top, bottom in _strips(image.height):
+        array[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return array if array.ndim == 3 else array[..., None]
+
+
+def _strips(height: int) -> Iterator[tuple[int, int]]:
+    for top in range(0, height, _STRIP):
+        yield top, min(top + _STRIP, height)

@@ -1,0 +1,115 @@
+"""Decoded images as Pillow images, and as files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from gdncodec.container import ColorMode
+from gdncodec.errors import ImageError
+from gdncodec.images.raster import Metadata, eight_bits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["as_image", "output_format", "pillow_mode", "write_image"]
+
+# Formats that give alpha back exactly, as Pillow writes them.
+_HOLD_ALPHA = {"DDS", "JPEG2000", "PNG", "SGI", "TGA", "TIFF", "WEBP"}
+_HOLD_METADATA = {"AVIF", "JPEG", "PNG", "WEBP"}
+_RESIZE = {"ICNS", "ICO"}
+_HOLD_16_BITS = {"JPEG2000", "PNG", "PPM", "TIFF"}
+
+
+def pillow_mode(color_mode: ColorMode, depth: int, *, alpha: bool) -> str:
+    """Return the mode that a decoded image has as a Pillow image."""
+    if color_mode == ColorMode.RGB:
+        return "RGBA" if alpha else "RGB"
+    return "LA" if alpha else {1: "1", 8: "L", 16: "I;16"}[depth]
+
+
+def as_image(pixels: NDArray[Any], alpha: NDArray[np.uint8] | None, mode: str) -> Image.Image:
+    """Return pixels as a Pillow image.
+
+    Args:
+        pixels: (H, W, 3) uint8 or uint16; of a grey image one channel is enough.
+        alpha: (H, W) uint8 for the modes that have it.
+        mode: as :func:`pillow_mode` gives it. Pillow has no mode for colour of 16 bits, nor for
+            16-bit grey with transparency: these are reduced to 8 bits.
+    """
+    if mode == "I;16":
+        return Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
+    if pixels.dtype == np.uint16:
+        pixels = eight_bits(pixels)
+    if mode in ("1", "L"):
+        grey = pixels[..., 0]
+        return Image.fromarray(grey >= 128 if mode == "1" else np.ascontiguousarray(grey))
+    if alpha is not None:
+        pixels = np.dstack([pixels[..., :1] if mode == "LA" else pixels, alpha])
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def output_format(path: Path, name: str | None = None) -> str:
+    """Return Pillow's name of the format to write.
+
+    Args:
+        path: output, whose suffix decides.
+        name: name of a format, or a suffix without its dot, that decides instead.
+
+    Raises:
+        ImageError: Pillow writes no such format.
+    """
+    suffix = f".{name}" if name else path.suffix
+    found = Image.registered_extensions().get(suffix.lower(), (name or "").upper())
+    if found not in Image.SAVE or found == "GDN" or found in _RESIZE:
+        what = name or path.suffix or "(no suffix)"
+        msg = f"{path}: cannot write an image of type {what}; try .png"
+        raise ImageError(msg)
+    return found
+
+
+def write_image(
+    target: Path | BinaryIO, image: Image.Image, *, format_name: str
+) -> tuple[str, ...]:
+    """Write an image that was decoded, with the metadata in its info.
+
+    Returns:
+        What the format could not hold, a line each.
+
+    Raises:
+        ImageError: the format cannot hold the image.
+    """
+    if image.mode in ("LA", "RGBA") and format_name not in _HOLD_ALPHA:
+        msg = f"{format_name} holds no transparency; write PNG, TIFF or WebP"
+        raise ImageError(msg)
+    if image.mode == "I;16" and format_name not in _HOLD_16_BITS:
+        msg = f"{format_name} holds no 16-bit grey; write PNG, TIFF or PPM"
+        raise ImageError(msg)
+    options: dict[str, Any] = {**Metadata.of_pillow(image.info).info}
+    lost = set() if format_name in _HOLD_METADATA else {*options}
+    if format_name == "TIFF":
+        lost &= {"xmp"}
+    if format_name == "PNG" and "xmp" in options:
+        text = PngInfo()
+        try:
+            text.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8"))
+            options["pnginfo"] = text
+        except UnicodeDecodeError:
+            lost.add("xmp")
+    for key in lost:
+        options.pop(key, None)
+    if format_name in ("AVIF", "JPEG", "WEBP"):
+        options["quality"] = 95
+    try:
+        image.save(target, format=format_name, **options)
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk, not the image
+        msg = f"cannot be written as {format_name} ({error})"
+        raise ImageError(msg) from error
+    return tuple(f"{format_name} does not keep the {key}" for key in sorted(lost))

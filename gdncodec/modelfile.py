@@ -1,0 +1,245 @@
+"""Model files: one safetensors file with configuration, weights and integer tables.
+
+The metadata of the file hold ``config`` (JSON of :class:`gdncodec.config.ModelConfig`),
+``fingerprint`` (16 hexadecimal digits) and ``card`` (JSON: how it was trained, what it measured).
+The tensors are:
+
+====================  ==============  ========================================================
+name                  shape           meaning
+====================  ==============  ========================================================
+``analysis.*``        as in the nets  weights of g_a, float16 or float32, and how they follow the
+                                      quality, see :class:`gdncodec.nn.transforms.Transform`
+``synthesis.*``       as in the nets  weights of g_s, float16 or float32
+``log_gain``          (K, M)          logarithm of the gains at K qualities, evenly spaced in
+                                      :func:`gdncodec.config.rate_position`
+``log_inverse_gain``  (K, M)          the same for the inverse gains
+``latent_centre``     (M,)            values of the latent whose symbol is 0; absent: zeros
+``tables.*``                          the bank, see :class:`gdncodec.entropy.coder.Tables`
+``contexts.*``                        :class:`gdncodec.entropy.contexts.Contexts`; mostly zeros
+                                      and repetitions, so they are together in one tensor of
+                                      bytes, ``contexts``, a safetensors file in a zlib stream
+====================  ==============  ========================================================
+
+The fingerprint is the first 8 bytes of a SHA-256 over what decoding needs: the name of the
+synthesis norm (and ``padding=zeros`` or ``pixel_offset=`` with the number, unless it is
+``replicate`` or 0.5), then, by sorted name, every tensor but ``analysis.*`` and ``log_gain`` as
+"name, dtype, shape" in ASCII and its little-endian bytes. A better encoder for the same decoder
+keeps its files readable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, load_file, save
+
+from gdncodec.config import MID_GREY, ModelConfig, rate_position
+from gdncodec.entropy.coder import Tables
+from gdncodec.entropy.contexts import (
+    SILENT,
+    Contexts,
+    decode_slice,
+    encode_slice,
+    slice_information,
+    slice_prices,
+)
+from gdncodec.errors import ModelError
+from gdncodec.files import write_safely
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from gdncodec.catalog import ModelEntry
+
+__all__ = ["Model", "load_model", "save_model"]
+
+_ENCODER_ONLY = ("analysis.", "log_gain")
+
+_LARGEST_CONTEXTS = 1 << 28
+"""Bytes of contexts, unpacked, beyond which a model file is called damaged; it may be anybody's."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained codec as arrays."""
+
+    config: ModelConfig
+    tensors: dict[str, NDArray[Any]]
+
+    def network(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return the state of ``analysis`` or ``synthesis``, by name in the net; never float16."""
+        return {
+            key: value.astype(np.float32) if value.dtype == np.float16 else value
+            for key, value in self._group(name).items()
+        }
+
+    @cached_property
+    def centre(self) -> NDArray[np.float32]:
+        """The values (M,) of the latent whose symbol is 0 at every quality."""
+        zeros = np.zeros(self.config.latent_channels)
+        return self.tensors.get("latent_centre", zeros).astype(np.float32)
+
+    def gain(self, quality: float) -> NDArray[np.float32]:
+        """Return the gains (M,) of the encoder: (latent - centre) times gain is rounded."""
+        low, high, part = self._around("log_gain", quality)
+        return (np.exp(low) * (1 - part) + np.exp(high) * part).astype(np.float32)
+
+    def inverse_gain(self, quality: float) -> NDArray[np.float32]:
+        """Return the inverse gains (M,): symbol times inverse gain, plus centre, is the latent."""
+        low, high, part = self._around("log_inverse_gain", quality)
+        return (1 / (np.exp(-low) * (1 - part) + np.exp(-high) * part)).astype(np.float32)
+
+    @cached_property
+    def tables(self) -> Tables:
+        return Tables(**self._group("tables"))
+
+    @cached_property
+    def contexts(self) -> Contexts:
+        return Contexts(**self._group("contexts"))
+
+    def silent(self, quality: float) -> NDArray[np.bool_]:
+        """Return which channels (M,) are not coded: their symbols must be 0."""
+        return self.contexts.silent(_row(quality))
+
+    def encode_slice(self, symbols: NDArray[Any], quality: float) -> bytes:
+        """Return the coded words of the symbols (M, rows, columns) of a slice."""
+        return encode_slice(symbols, self.contexts, self.tables, _row(quality))
+
+    def decode_slice(
+        self, data: bytes, shape: tuple[int, int], quality: float
+    ) -> NDArray[np.int32]:
+        """Return the symbols (M, rows, columns) of a slice.
+
+        Raises:
+            FormatError: the data are damaged.
+        """
+        return decode_slice(data, shape, self.contexts, self.tables, _row(quality))
+
+    def slice_information(self, symbols: NDArray[Any], quality: float) -> float:
+        """Return what the tables say the symbols of a slice cost, in bits."""
+        return slice_information(symbols, self.contexts, self.tables, _row(quality))
+
+    def slice_prices(
+        self, symbols: NDArray[Any], quality: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the bits that one more, and one less, would add to each symbol of a slice."""
+        return slice_prices(symbols, self.contexts, self.tables, _row(quality))
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        digest = hashlib.sha256(self.config.synthesis_norm.encode())
+        if self.config.padding != "replicate":
+            digest.update(f"padding={self.config.padding}".encode("ascii"))
+        if self.config.pixel_offset != MID_GREY:
+            digest.update(f"pixel_offset={float(self.config.pixel_offset)}".encode("ascii"))
+        for name in sorted(self.tensors):
+            if not name.startswith(_ENCODER_ONLY):
+                array = np.ascontiguousarray(self.tensors[name])
+                array = array.astype(array.dtype.newbyteorder("<"))
+                digest.update(f"{name},{array.dtype.str},{array.shape}".encode("ascii"))
+                digest.update(array.tobytes())
+        return digest.digest()[:8]
+
+    def _group(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return the tensors whose names begin so, by the rest of their names."""
+        prefix = f"{name}."
+        return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+
+    def _around(
+        self, name: str, quality: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+        """Return the logarithms at the nodes below and above a quality, and the way between."""
+        logs = self.tensors[name].astype(np.float64)
+        way = rate_position(quality) * (len(logs) - 1)
+        left = min(int(way), len(logs) - 2)
+        return logs[left], logs[left + 1], way - left
+
+
+def load_model(entry: ModelEntry) -> Model:
+    """Read a model file and check it against its own fingerprint.
+
+    Raises:
+        ModelError: the file is damaged or incomplete.
+    """
+    config, stated = entry.config, entry.fingerprint
+    try:
+        tensors = _unpacked(load_file(entry.path))
+    except (OSError, SafetensorError, ValueError, zlib.error) as error:
+        msg = f"{entry.path}: damaged model file ({error})"
+        raise ModelError(msg) from error
+    model = Model(config, tensors)
+    if model.fingerprint != stated:
+        msg = f"{entry.path}: damaged: its fingerprint is not the one it states"
+        raise ModelError(msg)
+    _check(model, entry.path)
+    return model
+
+
+def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
+    """Write a model file; a crash leaves the old file or the new one, whole."""
+    _check(model, path)
+    metadata = {
+        "config": model.config.to_json(),
+        "fingerprint": model.fingerprint.hex(),
+        "card": json.dumps(card, sort_keys=True),
+    }
+    tensors = {name: np.ascontiguousarray(array) for name, array in _packed(model).items()}
+    with write_safely(path, overwrite=True) as temporary:
+        temporary.write_bytes(save(tensors, metadata))  # save_file would raise no OSError
+
+
+def _packed(model: Model) -> dict[str, NDArray[Any]]:
+    """Return the tensors as they are in a file."""
+    contexts = np.frombuffer(zlib.compress(save(model._group("contexts")), 9), np.uint8)
+    others = {k: v for k, v in model.tensors.items() if not k.startswith("contexts.")}
+    return {**others, "contexts": contexts}
+
+
+def _unpacked(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Undo :func:`_packed`; tensors of older files, which were never packed, stay as they are."""
+    if "contexts" not in tensors:
+        return tensors
+    stream = zlib.decompressobj()
+    plain = stream.decompress(tensors.pop("contexts").tobytes(), _LARGEST_CONTEXTS)
+    if not stream.eof:
+        msg = f"contexts are cut off, or of more than {_LARGEST_CONTEXTS} bytes"
+        raise ValueError(msg)
+    contexts = load(plain)
+    return {**tensors, **{f"contexts.{name}": array for name, array in contexts.items()}}
+
+
+def _row(quality: float) -> int:
+    """Return the whole quality nearest to a quality of two decimals; halves round up."""
+    return (round(quality * 100) + 50) // 100
+
+
+def _check(model: Model, path: Path) -> None:
+    m, nodes = model.config.latent_channels, model.config.gain_nodes
+    for name in ("log_gain", "log_inverse_gain"):
+        if name not in model.tensors or model.tensors[name].shape != (nodes, m):
+            msg = f"{path}: {name} is missing or not of shape {(nodes, m)}"
+            raise ModelError(msg)
+    if model.centre.shape != (m,):
+        msg = f"{path}: latent_centre is not of shape {(m,)}"
+        raise ModelError(msg)
+    try:
+        tables, contexts = model.tables, model.contexts
+    except TypeError as error:  # an array is missing
+        msg = f"{path}: what entropy coding needs is missing ({error})"
+        raise ModelError(msg) from error
+    except ModelError as error:
+        msg = f"{path}: damaged, or made by another version of gdncodec ({error})"
+        raise ModelError(msg) from error
+    chosen = contexts.table_of[contexts.table_of != SILENT]
+    if contexts.table_of.shape[1] != m or (chosen >= tables.halfwidths.size).any():
+        msg = f"{path}: the contexts do not fit the configuration or the tables"
+        raise ModelError(msg)

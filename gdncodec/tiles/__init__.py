@@ -1,0 +1,1 @@
+"""Slices and tiles of a latent, and the transforms run over them."""

@@ -1,0 +1,123 @@
+"""What a finished model achieves on image files, beside what its training expected."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gdncodec.codec import Codec
+from gdncodec.files import write_safely
+from gdncodec.images.raster import RasterImage
+from gdncodec.nn.loss import ms_ssim
+from gdncodec.training.data import read_rgb
+from gdncodec.training.validate import LARGEST_SIDE, Point
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["format_points", "measure_files", "write_points"]
+
+
+def measure_files(
+    model_file: Path, files: Sequence[Path], network_points: Sequence[Point]
+) -> list[dict[str, float]]:
+    """Compress and decompress images, and return means over them, a dict for each quality.
+
+    An image is measured whole, or as :func:`gdncodec.training.validate.validate` does, on its
+    middle of LARGEST_SIDE pixels.
+
+    ``bpp`` are the bytes of the ``.gdn`` files in bits per pixel and ``psnr`` is of the decoded
+    8-bit pixels. ``bpp_tables`` is what the entropy coder's tables expect of the same files;
+    ``bpp_estimated`` and ``psnr_estimated`` are the network's own, by its density. The tables see
+    the neighbours of a symbol, the density does not: files may well be smaller than estimated.
+    Points of a network for MS-SSIM have ``ms_ssim`` and its estimate too.
+
+    Args:
+        model_file: the exported model.
+        files: readable images, one at least.
+        network_points: which qualities to measure, and what the network estimates there.
+
+    Raises:
+        ImageError: a file is no readable image.
+        ModelError: the model file is damaged.
+    """
+    codec = Codec(model_file)
+    sums = np.zeros((len(network_points), 4))
+    for file in files:
+        pixels = _middle(read_rgb(file))
+        sums += [_measure(codec, pixels, point.quality) for point in network_points]
+    rows = []
+    for point, means in zip(network_points, (sums / len(files)).tolist(), strict=True):
+        bpp, bpp_tables, psnr, similarity = means
+        row = {
+            "quality": point.quality,
+            "bpp": bpp,
+            "bpp_tables": bpp_tables,
+            "bpp_estimated": point.bpp,
+            "psnr": psnr,
+            "psnr_estimated": point.psnr,
+        }
+        if point.ms_ssim is not None:
+            row |= {"ms_ssim": similarity, "ms_ssim_estimated": point.ms_ssim}
+        rows.append(row)
+    return rows
+
+
+def format_points(rows: Sequence[dict[str, float]]) -> str:
+    """Return what :func:`measure_files` gave as a small table, without a line break at its end."""
+    head = "quality  bpp of files  tables  estimated  PSNR of files  estimated"
+    lines = [
+        f"{r['quality']:7g}  {r['bpp']:12.3f}  {r['bpp_tables']:6.3f}  {r['bpp_estimated']:9.3f}"
+        f"  {r['psnr']:10.2f} dB  {r['psnr_estimated']:6.2f} dB"
+        for r in rows
+    ]
+    if rows and "ms_ssim" in rows[0]:
+        head += "  MS-SSIM of files  estimated"
+        lines = [
+            f"{line}  {r['ms_ssim']:16.4f}  {r['ms_ssim_estimated']:9.4f}"
+            for line, r in zip(lines, rows, strict=True)
+        ]
+    return "\n".join([head, *lines])
+
+
+def write_points(path: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Write what :func:`measure_files` gave as JSON; a crash leaves the old file or the new one.
+
+    Raises:
+        OSError: the folder is missing, full or not writable.
+    """
+    with write_safely(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def _middle(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    rows, columns = (
+        slice((n - side) // 2, (n + side) // 2)
+        for n, side in ((n, min(n, LARGEST_SIDE)) for n in pixels.shape[:2])
+    )
+    return pixels[rows, columns]
+
+
+def _measure(
+    codec: Codec, pixels: NDArray[np.uint8], quality: float
+) -> tuple[float, float, float, float]:
+    """Return bpp of the file, bpp by the tables, PSNR in dB, and MS-SSIM if the codec is for it."""
+    data = codec.compress(RasterImage(pixels), quality)
+    decoded = codec.decompress(data).pixels
+    area = pixels[..., 0].size
+    error = np.square(pixels.astype(np.float64) - decoded).mean()
+    psnr = 10 * float(np.log10(255**2 / max(error, 1e-9)))
+    similarity = 0.0
+    if codec.entry.config.metric == "ms-ssim":
+        similarity = float(ms_ssim(_batch(decoded), _batch(pixels)))
+    return 8 * len(data) / area, codec.estimated_bits(data) / area, psnr, similarity
+
+
+def _batch(pixels: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255

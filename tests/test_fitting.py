@@ -1,0 +1,141 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gdncodec.entropy.contexts import encode_slice, slice_information
+from gdncodec.entropy.fitting import fit_bank, fit_contexts
+
+
+def latents(count, seed):
+    """Latents (12, 24, 24) whose scale varies in space, alike in all channels."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        coarse = rng.gamma(1.0, 1.0, (4, 4))
+        scale = np.kron(coarse, np.ones((6, 6))) * np.geomspace(4, 0.02, 12)[:, None, None]
+        made.append(rng.laplace(0, 1, scale.shape).astype(np.float32) * scale)
+    return [y.astype(np.float32) for y in made]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    gains = np.repeat(np.geomspace(0.3, 4, 101)[:, None], 12, axis=1).astype(np.float32)
+    return (*fit_contexts(lambda _: latents(6, seed=0), gains), gains)
+
+
+def test_contexts_save_where_scales_vary_together(fitted):
+    bank, contexts, report, gains = fitted
+    assert report["bits_contexts"] < 0.93 * report["bits_static"]
+    fresh = [np.rint(y * gains[50][:, None, None]).astype(int) for y in latents(4, seed=9)]
+    with_contexts = sum(slice_information(k, contexts, bank, 50) for k in fresh)
+    blind = contexts.table_of[50][:, :, :1].repeat(16, axis=2)
+    without = dataclasses.replace(
+        contexts,
+        weights=np.zeros_like(contexts.weights),
+        neighbour_weights=np.zeros_like(contexts.neighbour_weights),
+        table_of=np.broadcast_to(blind, contexts.table_of.shape).copy(),
+    )
+    assert with_contexts < 0.95 * sum(slice_information(k, without, bank, 50) for k in fresh)
+
+
+def test_every_quality_is_fitted_to_latents_of_one_near_it():
+    asked = []
+
+    def latents_at(quality):
+        """Of channel 0 there is something below quality 50 alone, of channel 1 above it alone."""
+        asked.append(quality)
+        made = latents(2, seed=0)
+        for y in made:
+            y[:2] = 3 * y[2]
+            y[int(quality < 50)] = 0
+        return made
+
+    _, contexts, _ = fit_contexts(latents_at, np.ones((101, 12), np.float32))
+    assert set(asked) == set(range(0, 101, 5))
+    for row in range(101):
+        below = row < 48  # the nearest fifth quality is below 50
+        assert list(contexts.silent(row)[:2]) == [not below, below]
+
+
+def waking(quality):
+    """Latents whose channel 1 has one symbol in 1728 below quality 12, and is busy above it."""
+    made = latents(3, seed=0)
+    for y in made:
+        y[1] *= 0.001 if quality < 12 else 4
+    peak = np.unravel_index(made[0][0].argmax(), (24, 24))
+    made[0][1][peak] = 1.0
+    return made
+
+
+def test_sets_follow_the_quality_at_which_channels_wake():
+    _, contexts, _ = fit_contexts(waking, np.ones((101, 12), np.float32))
+    assert len(contexts.group_of_channel) == 6
+    rare, busy = (contexts.group_of_channel[s][1] for s in (0, -1))
+    assert rare > busy
+    assert rare < contexts.group_of_channel.max()  # with contexts of its own even so
+    assert contexts.weights[0, :, 1].any()
+    assert (np.diff(contexts.set_of_row) >= 0).all()
+    assert contexts.set_of_row[10] < contexts.set_of_row[20]
+
+
+def test_sets_that_no_quality_takes_are_left_out(monkeypatch):
+    monkeypatch.setattr("gdncodec.entropy.fitting._SET_ROWS", (0, 10, 10, 10, 50))  # the middle one
+    _, contexts, _ = fit_contexts(waking, np.ones((101, 12), np.float32))
+    assert set(contexts.set_of_row) == set(range(len(contexts.weights)))
+    assert len(contexts.weights) < 5
+    rare, busy = (contexts.group_of_channel[contexts.set_of_row[row]][1] for row in (0, 100))
+    assert rare > busy
+
+
+def test_neighbours_count_where_scales_vary_in_space_alone():
+    rng = np.random.default_rng(0)
+    scales = [np.kron(rng.gamma(1.0, 1.0, (6, 8, 8)), np.ones((6, 6))) for _ in range(4)]
+    made = [(4 * s * rng.laplace(0, 1, s.shape)).astype(np.float32) for s in scales]
+    _, contexts, report = fit_contexts(lambda _: made, np.ones((101, 6), np.float32))
+    assert (contexts.neighbour_weights[:, 1:] > 50).all()
+    assert report["bits_contexts"] < 0.97 * report["bits_static"]
+
+
+def test_the_report_is_what_coding_takes(fitted):
+    bank, contexts, report, gains = fitted
+    total = symbols = 0
+    for row in range(101):
+        for y in latents(6, seed=0)[:2]:
+            k = np.rint(y * gains[row][:, None, None]).astype(int)
+            k[contexts.silent(row)] = 0
+            total += 8 * len(encode_slice(k, contexts, bank, row))
+            symbols += k.size
+    assert total / symbols == pytest.approx(report["bits_contexts"], rel=0.15)
+
+
+def test_a_bank_comes_close_to_a_table_for_each_histogram():
+    rng = np.random.default_rng(0)
+    histograms = np.zeros((300, 2 * 60 + 2))
+    for row, scale in enumerate(np.geomspace(0.05, 8, 300)):
+        symbols = np.rint(rng.laplace(0, scale, 20000)).astype(int)
+        entries = np.where(np.abs(symbols) > 60, 121, symbols + 60)
+        histograms[row] = np.bincount(entries, minlength=122)
+    bank = fit_bank(histograms, tables=48)
+    assert bank.halfwidths.size <= 48
+    share = histograms / histograms.sum(axis=1, keepdims=True)
+    own = -(share * np.log2(np.where(share > 0, share, 1))).sum()
+    costs = np.full((bank.halfwidths.size, 122), 40.0)
+    for table, half in enumerate(bank.halfwidths):
+        costs[table, 60 - half : 61 + half] = bank.bits(table)[:-1]
+    assert own < (share @ costs.T).min(axis=1).sum() < 1.02 * own
+
+
+def test_symbols_far_outside_are_escaped_and_not_lost():
+    histogram = np.zeros((1, 2 * 4 + 2))
+    histogram[0, [4, 9]] = [1000, 50]  # zero, and beyond 4
+    bank = fit_bank(histogram, tables=1)
+    assert bank.bits(0)[-1] == pytest.approx(-np.log2(50 / 1050), abs=0.01)
+
+
+def test_latents_that_are_all_zero_cost_nothing():
+    gains = np.ones((101, 5), np.float32)
+    bank, contexts, report = fit_contexts(lambda _: [np.zeros((5, 4, 4), np.float32)], gains)
+    assert contexts.silent(50).all()
+    assert report["bits_contexts"] == 0
+    assert encode_slice(np.zeros((5, 4, 4), int), contexts, bank, 50) == b""
