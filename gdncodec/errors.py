@@ -1,6 +1,6 @@
 """Errors that a caller may want to catch; everything else is a defect or a caller's mistake."""
 
-__all__ = ["FormatError", "GdnCodecError", "ImageError", "ModelError"]
+__all__ = ["FormatError", "GdnCodecError", "ImageError", "ModelError", "one_line"]
 
 
 class GdnCodecError(Exception):
@@ -17,3 +17,8 @@ class ModelError(GdnCodecError):
 
 class ImageError(GdnCodecError):
     """An image cannot be read, or is of a kind that is not supported."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, on one line; the name of its type if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

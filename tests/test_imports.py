@@ -17,6 +17,7 @@ ALLOWED = {
     "errors": set(),
     "extras": set(),
     "files": set(),
+    "measures": set(),
     "container": set(),
     "config": set(),
     "catalog": {"platformdirs"},
@@ -32,7 +33,7 @@ ALLOWED = {
 
 # Modules and folders, from the first to the last: each imports only from those before it.
 ORDER = [
-    "_version", "errors", "extras", "files", "container", "config", "catalog", "images", "entropy",
+    "_version", "errors", "extras", "files", "measures", "container", "config", "catalog", "images", "entropy",
     "modelfile", "norms", "nn", "engines", "tiles", "encoder", "codec", "api", "pillow",
     "compressai", "training", "evaluation", "cli", "__main__",
 ]  # fmt: skip

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gdncodec.images.raster import eight_bits
+from gdncodec.measures import psnr
 from gdncodec.tiles.geometry import Rectangle, Region
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def fidelity(
     mean = total / samples
     if measure is not None:
         return mean
-    return 10 * math.log10(np.iinfo(original.dtype).max ** 2 / mean) if mean else math.inf
+    return psnr(mean, np.iinfo(original.dtype).max)
 
 
 def regions(height: int, width: int, side: int) -> Iterator[Region]:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gdncodec.measures import ms_ssim_db
+
 __all__ = ["MAX_TRIALS", "Target", "Unit", "parse_size", "search"]
 
 MAX_TRIALS = 8
@@ -53,7 +55,7 @@ class Target:
     def scaled(self, measured: float) -> float:
         """Return a measured number on a scale that rises about evenly with the quality."""
         if self.unit == "MS-SSIM":
-            return -10 * math.log10(1 - measured) if measured < 1 else math.inf
+            return ms_ssim_db(measured)
         return math.log(measured) if self.is_size else measured
 
     @property

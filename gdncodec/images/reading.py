@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from gdncodec.container import ColorMode
-from gdncodec.errors import ImageError
+from gdncodec.errors import ImageError, one_line
 from gdncodec.images.modes import as_shown, converted, lost_depth
 from gdncodec.images.raster import Metadata, RasterImage, eight_bits
 
@@ -82,8 +82,7 @@ def read_image(
         msg = f"{name}: no such file"
         raise ImageError(msg) from error
     except _DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"{name}: cannot be read ({reason})"
+        msg = f"{name}: cannot be read ({one_line(error)})"
         raise ImageError(msg) from error
 
 
