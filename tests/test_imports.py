@@ -33,9 +33,9 @@ ALLOWED = {
 
 # Modules and folders, from the first to the last: each imports only from those before it.
 ORDER = [
-    "_version", "errors", "extras", "files", "measures", "container", "config", "catalog", "images", "entropy",
-    "modelfile", "norms", "nn", "engines", "tiles", "encoder", "codec", "api", "pillow",
-    "compressai", "training", "evaluation", "cli", "__main__",
+    "_version", "errors", "extras", "files", "measures", "container", "config", "catalog",
+    "images", "entropy", "modelfile", "norms", "nn", "engines", "tiles", "encoder", "codec",
+    "api", "pillow", "compressai", "training", "evaluation", "cli", "__main__",
 ]  # fmt: skip
 
 
