@@ -50,6 +50,8 @@ def compare(out, images):
             result = weights(norm, np.load(images), team)
             if team.is_main:
                 save_file(result, Path(out, norm))
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    assert not [name for name in names if "gloo" in name]  # one left could abort at the exit
 
 
 def die(mark, *arguments):

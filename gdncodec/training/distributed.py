@@ -1,5 +1,6 @@
 """Several processes that train one network, as torchrun starts them."""
 
+import importlib
 import os
 import time
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ _PATIENCE = timedelta(minutes=10)
 """How long a process waits for the others when they meet."""
 
 _NOBODY = timedelta(seconds=3)
-"""Where nobody has answered for so long there is nobody."""
+"""Timeout after which a peer is considered dead."""
 
 _VARIABLES = [("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")]
 
@@ -126,6 +127,10 @@ def workers(device: str) -> Iterator[Workers]:
             raise ValueError(msg)
         chosen = torch.device("cuda", local)
         torch.cuda.set_device(chosen)
+    # Default arguments of its functions keep whatever group exists when the module is imported, and
+    # DistributedDataParallel imports it. A group that is kept outlives destroy_process_group, and
+    # a thread of Gloo that then releases a tensor while the interpreter exits aborts the process.
+    importlib.import_module("torch.distributed.nn.functional")
     device_id, backend = (chosen, "nccl") if chosen.type == "cuda" else (None, "gloo")
     shared, _, _ = next(dist.rendezvous("env://"))  # lives until the end, if it is served here
     store = _own_store(shared, rank)
@@ -137,11 +142,12 @@ def workers(device: str) -> Iterator[Workers]:
 
 
 def _own_store(shared: dist.Store, rank: int) -> dist.Store:
-    """Return a store that these processes share with none that came before them.
+    """Return a store that only the processes of this start share.
 
-    torchrun gives processes that it starts again the store of those that died, with their addresses
-    in it, and the new ones wait for the dead (pytorch/pytorch issue 135712). So the first process
-    serves another store, and an address at which nobody answers is one of before.
+    When torchrun restarts processes, it gives them the store of those that died, addresses
+    included, and they would wait for the dead (pytorch/pytorch issue 135712). So the first process
+    serves a new store, and an address at which nobody answers is left over from an earlier start.
+    ``TORCHELASTIC_RESTART_COUNT`` cannot tell the starts apart: every machine counts its own.
     """
     host, key = os.environ["MASTER_ADDR"], "gdncodec/port"
     if rank == 0:
