@@ -38,7 +38,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from gdncodec.config import ModelConfig
-from gdncodec.training.data import CropSampler, find_images, load_images
+from gdncodec.training.crops import CropSampler
+from gdncodec.training.data import find_images, load_images
 from gdncodec.training.distributed import Workers
 from gdncodec.training.loop import train
 from gdncodec.training.options import TrainingOptions

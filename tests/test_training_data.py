@@ -9,14 +9,8 @@ import torch
 from PIL import Image
 
 from gdncodec.errors import ImageError
-from gdncodec.training.data import (
-    CropSampler,
-    find_images,
-    images_of_slots,
-    load_images,
-    manifest,
-    read_rgb,
-)
+from gdncodec.training.crops import CropSampler, images_of_slots
+from gdncodec.training.data import find_images, load_images, manifest, read_rgb
 from gdncodec.training.synthetic import draw_image
 
 
@@ -258,7 +252,7 @@ def test_a_image_of_the_size_of_a_crop_gives_that_crop():
 
 
 def test_reduction_agrees_with_pillows_bicubic_filter(photo):
-    from gdncodec.training.data import _reduced
+    from gdncodec.training.crops import _reduced
 
     for side in (65, 90, 128):
         window = torch.from_numpy(photo[:side, :side].copy()).permute(2, 0, 1)
@@ -269,7 +263,7 @@ def test_reduction_agrees_with_pillows_bicubic_filter(photo):
 
 
 def test_reduction_leaves_no_alias_of_stripes_too_fine_for_it():
-    from gdncodec.training.data import _reduced
+    from gdncodec.training.crops import _reduced
 
     columns = torch.arange(120)
     wave = 127.5 + 127.5 * torch.cos(2 * torch.pi * 0.45 * columns)

@@ -18,7 +18,7 @@ from training_runs import CONFIG
 from gdncodec.nn.nodes import place
 from gdncodec.training.checkpoint import load_checkpoint
 from gdncodec.training.distributed import ALONE, Workers, synchronise_norms, workers
-from gdncodec.training.settings import settle
+from gdncodec.training.options import resolve_options
 from gdncodec.training.state import TrainingState
 
 BEFORE_BATCH_NORM = [
@@ -83,15 +83,15 @@ def test_a_killed_worker_is_started_again_and_goes_on_from_the_checkpoint(tmp_pa
 @pytest.mark.parametrize("norm", ["mabn", "switchable", "selfnorm", "crossnorm", "sncn"])
 def test_norms_that_see_other_images_are_refused_by_name(norm):
     with pytest.raises(ValueError, match=f"norm {norm} sees the other images of a batch"):
-        settle({"synthesis_norm": norm}, None, PAIR)
-    assert settle({"synthesis_norm": norm}, None, ALONE)[0].synthesis_norm == norm
-    assert settle({"synthesis_norm": "batch:eps=0.001"}, None, PAIR)
+        resolve_options({"synthesis_norm": norm}, None, PAIR)
+    assert resolve_options({"synthesis_norm": norm}, None, ALONE)[0].synthesis_norm == norm
+    assert resolve_options({"synthesis_norm": "batch:eps=0.001"}, None, PAIR)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused():
     assert PAIR.slots(8) == range(4, 8)
     with pytest.raises(ValueError, match="multiple of the number of processes, got 7 for 2"):
-        settle({"batch": 7}, None, PAIR)
+        resolve_options({"batch": 7}, None, PAIR)
 
 
 def test_at_inference_synchronised_norms_are_ordinary_ones():

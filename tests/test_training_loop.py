@@ -19,8 +19,7 @@ from gdncodec.training import loop
 from gdncodec.training.checkpoint import Checkpoint, Counters, load_checkpoint
 from gdncodec.training.distributed import ALONE, Workers
 from gdncodec.training.meter import Meter
-from gdncodec.training.options import Stage, TrainingOptions
-from gdncodec.training.settings import settle
+from gdncodec.training.options import Stage, TrainingOptions, resolve_options
 
 
 @pytest.mark.parametrize(
@@ -55,7 +54,7 @@ def test_three_steps_on_ms_ssim_need_crops_of_several_scales(tmp_path):
     _, notes = run(options(steps=3, crop=192), tmp_path, [noise], config=config)
     assert all(math.isfinite(loss) for loss in notes.losses.values())
     with pytest.raises(ValueError, match="ms-ssim needs crops above 160 pixels, got 128"):
-        settle({"metric": "ms-ssim", "crop": 128}, None, ALONE)
+        resolve_options({"metric": "ms-ssim", "crop": 128}, None, ALONE)
 
 
 def test_the_loss_falls(tmp_path, photo):
@@ -316,16 +315,18 @@ def test_switchable_norms_end_with_statistics_of_the_averaged_weights(tmp_path, 
 )
 def test_wrong_options_are_refused_by_name(wrong, message):
     with pytest.raises(ValueError, match=message):
-        settle(wrong, None, ALONE)
+        resolve_options(wrong, None, ALONE)
 
 
 def test_defaults_suit_the_device_and_the_metric():
     gpu = Workers(device=torch.device("cuda", 0))
-    crops = [settle(given, None, team)[1].crop for given, team in (
+    crops = [resolve_options(given, None, team)[1].crop for given, team in (
         ({}, ALONE), ({"metric": "ms-ssim"}, ALONE), ({}, gpu), ({"crop": 64}, gpu),
     )]  # fmt: skip
     assert crops == [128, 192, 256, 64]
-    config, _ = settle({"metric": "ms-ssim", "norm": "gdn", "widths": [8, 9, 10]}, None, ALONE)
+    config, _ = resolve_options(
+        {"metric": "ms-ssim", "norm": "gdn", "widths": [8, 9, 10]}, None, ALONE
+    )
     assert config.lambdas == QUALITY_LAMBDAS["ms-ssim"]
     assert (config.norm, config.synthesis_norm) == ("gdn", "gdn")
     assert config.widths == config.synthesis_widths == (8, 9, 10)
@@ -333,7 +334,7 @@ def test_defaults_suit_the_device_and_the_metric():
 
 def continued(**changes):
     how = dataclasses.asdict(options(steps=9, batch=3, seed=4))
-    return settle(changes, Checkpoint(CONFIG, Counters(5), {}, {}, {}, {}, how), ALONE)
+    return resolve_options(changes, Checkpoint(CONFIG, Counters(5), {}, {}, {}, {}, how), ALONE)
 
 
 def test_a_resumed_run_keeps_what_is_not_named_and_refuses_what_would_change_it():
@@ -350,9 +351,9 @@ def test_a_resumed_run_keeps_what_is_not_named_and_refuses_what_would_change_it(
 
 def test_weights_may_be_tuned_to_other_rates_but_not_to_another_network():
     start = Checkpoint(CONFIG, Counters(step=5), {}, {})
-    config, how = settle({"metric": "ms-ssim", "batch": 4}, start, ALONE)
+    config, how = resolve_options({"metric": "ms-ssim", "batch": 4}, start, ALONE)
     assert config.lambdas == QUALITY_LAMBDAS["ms-ssim"]
     assert config.widths == CONFIG.widths
     assert how.batch == 4
     with pytest.raises(ValueError, match=r"latent-channels is 8 in the run to continue, got 9"):
-        settle({"latent_channels": 9}, start, ALONE)
+        resolve_options({"latent_channels": 9}, start, ALONE)

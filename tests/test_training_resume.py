@@ -210,7 +210,7 @@ def test_drawn_crops_are_drawn_in_a_run_and_stay_as_many(folder, images, monkeyp
         drawn.append(side)
         return torch.zeros(3, side, side, dtype=torch.uint8)
 
-    monkeypatch.setattr("gdncodec.training.data.draw_image", draw)
+    monkeypatch.setattr("gdncodec.training.crops.draw_image", draw)
     train(images, "--steps", 2, *TINY, "--drawn", 1)
     assert drawn == [32] * 4
     refused = train(images, "--steps", 4, *TINY, "--drawn", 0.5, "--resume", code=2)

@@ -13,7 +13,7 @@ import torch
 
 from gdncodec.config import ModelConfig
 from gdncodec.training.checkpoint import load_checkpoint
-from gdncodec.training.data import CropSampler
+from gdncodec.training.crops import CropSampler
 from gdncodec.training.distributed import ALONE
 from gdncodec.training.loop import train
 from gdncodec.training.options import TrainingOptions

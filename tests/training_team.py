@@ -18,7 +18,7 @@ from training_runs import CONFIG, as_tensor, options
 
 from gdncodec.cli import main
 from gdncodec.training import loop
-from gdncodec.training.data import CropSampler, images_of_slots
+from gdncodec.training.crops import CropSampler, images_of_slots
 from gdncodec.training.distributed import workers
 from gdncodec.training.loop import train
 from gdncodec.training.recorder import Recorder

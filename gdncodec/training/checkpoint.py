@@ -18,7 +18,7 @@ from gdncodec.files import write_safely
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Checkpoint", "Counters", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "Counters", "load_checkpoint", "load_start", "save_checkpoint"]
 
 
 @dataclasses.dataclass
@@ -118,6 +118,30 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(msg) from error
     # To be kept small a checkpoint may leave the average out; it then begins at the weights.
     return checkpoint._replace(average=checkpoint.average or checkpoint.weights)
+
+
+def load_start(out: Path, *, resume: bool, weights: Path | None) -> Checkpoint | None:
+    """Return what a run begins with: all of the run it continues, or weights, or nothing.
+
+    Args:
+        out: the run's folder.
+        resume: continue the run in it, or begin it if there is none.
+        weights: a checkpoint whose weights a run shall begin with.
+
+    Raises:
+        FileExistsError: ``out`` already holds a run, and it is not to be resumed.
+        ModelError: a file is no checkpoint, or the run to continue has none.
+    """
+    last, model = out / "last.safetensors", out / "model.safetensors"
+    if resume and last.exists():
+        return load_checkpoint(last)
+    if resume and model.exists():
+        msg = f"{last}: not there, so the run that made {model.name} cannot be continued"
+        raise ModelError(msg)
+    for path in (last, model):
+        if path.exists():
+            raise FileExistsError(path)
+    return load_checkpoint(weights).light if weights else None
 
 
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -1,9 +1,8 @@
-"""Training images, held in memory and cropped there."""
+"""Training images: finding, reading and identifying them."""
 
 import hashlib
 import os
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,25 +11,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from gdncodec.errors import ImageError
 from gdncodec.images.raster import eight_bits
-from gdncodec.training.synthetic import draw_image
 
-__all__ = [
-    "CropSampler",
-    "find_images",
-    "images_of_slots",
-    "load_images",
-    "manifest",
-    "read_rgb",
-]
+__all__ = ["find_images", "load_images", "manifest", "read_rgb"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_LARGEST_REDUCTION = 2.0
 
 _READERS = min(8, os.cpu_count() or 1)
 """Threads that read files; Pillow decodes and hashlib hashes without holding the interpreter."""
@@ -178,120 +166,3 @@ def manifest(files: Sequence[Path]) -> dict[str, Any]:
         "sha256": hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest(),
         "files": dict(zip((f.as_posix() for f in files), hashes, strict=True)),
     }
-
-
-def images_of_slots(count: int, batch: int, slots: Iterable[int]) -> list[int]:
-    """Return the indices, in order, of the images from which some slots of a batch draw.
-
-    Slot i draws from the images i, i + batch, i + 2 * batch and so on; if there are fewer
-    images than slots, from image i modulo their number. So a process that computes a share of
-    the slots holds only a share of the images.
-
-    Args:
-        count: number of usable images, over all processes.
-        batch: number of slots, over all processes.
-        slots: those in question, each from 0 to below ``batch``.
-    """
-    return sorted({index for slot in slots for index in _images_of(count, batch, slot)})
-
-
-def _images_of(count: int, batch: int, slot: int) -> range:
-    if 0 < count <= slot:
-        return range(slot % count, slot % count + 1)
-    return range(slot, count, batch)
-
-
-class CropSampler:
-    """Draws batches of random crops.
-
-    A crop is a square window of an image. Half of the windows have the size of the crop, the
-    others are up to twice as large and reduced to it with an antialiased bicubic filter. Each crop
-    is then turned and flipped into one of its eight symmetries. Some crops are drawn instead, see
-    :mod:`gdncodec.training.synthetic`.
-
-    What a slot of a batch shows is a function of the seed, the step and the slot: it depends
-    neither on earlier draws nor on which process draws it.
-
-    Args:
-        images: uint8 tensors (3, H, W), or those of the slots' images by their index.
-        crop: side of a crop in pixels.
-        batch: crops of a step, over all processes.
-        seed: seed of the draws.
-        slots: which crops of a batch to draw; by default all.
-        device: where the images are held and cropped.
-        count: number of images over all processes; by default as many as are given.
-        drawn: share of the crops, 0 to 1, that are drawn.
-
-    Raises:
-        ValueError: there is no image, one that a slot draws from is missing, or one is smaller
-            than a crop.
-    """
-
-    def __init__(
-        self,
-        images: Mapping[int, Tensor] | Sequence[Tensor],
-        crop: int,
-        batch: int,
-        seed: int,
-        *,
-        slots: range | None = None,
-        device: torch.device | str = "cpu",
-        count: int | None = None,
-        drawn: float = 0.0,
-    ) -> None:
-        held = images if isinstance(images, Mapping) else dict(enumerate(images))
-        self.crop = crop
-        self.batch = batch
-        self.seed = seed
-        self.slots = range(batch) if slots is None else slots
-        self.device = torch.device(device)
-        self.count = len(held) if count is None else count
-        self.drawn = drawn
-        needed = images_of_slots(self.count, batch, self.slots)
-        missing = [index for index in needed if index not in held]
-        if missing or not needed:
-            what = f"image {missing[0]} of {self.count} is missing" if missing else "no images"
-            msg = f"{what}: nothing to draw crops from"
-            raise ValueError(msg)
-        for index in needed:
-            _, height, width = held[index].shape
-            if min(height, width) < crop:
-                msg = f"image {index} is {width} x {height}, smaller than a crop of {crop}"
-                raise ValueError(msg)
-        self._images = {index: held[index].to(self.device) for index in needed}
-
-    def draw(self, step: int) -> Tensor:
-        """Return the crops of a step.
-
-        Returns:
-            (slots, 3, crop, crop), float32 in [0, 1], channels_last, on the device.
-        """
-        shape = (len(self.slots), self.crop, self.crop, 3)
-        batch = torch.empty(shape, dtype=torch.uint8, device=self.device).permute(0, 3, 1, 2)
-        for place, slot in zip(batch, self.slots, strict=True):
-            place.copy_(self._draw_one(random.Random(f"{self.seed}/{step}/{slot}"), slot))
-        return batch / 255
-
-    def _draw_one(self, rng: random.Random, slot: int) -> Tensor:
-        if rng.random() < self.drawn:
-            return draw_image(rng, self.crop)
-        image = self._images[rng.choice(_images_of(self.count, self.batch, slot))]
-        _, height, width = image.shape
-        largest = min(_LARGEST_REDUCTION, min(height, width) / self.crop)
-        side = int(self.crop * (rng.uniform(1.0, largest) if rng.random() < 0.5 else 1.0))
-        top = rng.randint(0, height - side)
-        left = rng.randint(0, width - side)
-        window = image[:, top : top + side, left : left + side]
-        if side != self.crop:
-            window = _reduced(window, self.crop)
-        if rng.random() < 0.5:
-            window = window.transpose(1, 2)
-        return window.flip([axis for axis in (1, 2) if rng.random() < 0.5])
-
-
-def _reduced(window: Tensor, side: int) -> Tensor:
-    """Return a square uint8 image (3, H, W) with another side."""
-    on_cpu = window.device.type == "cpu"
-    x = window[None] if on_cpu else window[None].float()  # only the CPU can filter whole numbers
-    y = interpolate(x, (side, side), mode="bicubic", antialias=True)[0]
-    return y if on_cpu else y.round_().clamp_(0, 255).byte()

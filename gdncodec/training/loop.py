@@ -19,7 +19,7 @@ from gdncodec.nn.model import CodecModel
 from gdncodec.norms.statistics import freeze_stats
 from gdncodec.norms.switchable import average_batch_statistics
 from gdncodec.training.checkpoint import Checkpoint
-from gdncodec.training.data import CropSampler
+from gdncodec.training.crops import CropSampler
 from gdncodec.training.distributed import ALONE, Workers, parallel
 from gdncodec.training.meter import Meter
 from gdncodec.training.options import Stage, TrainingOptions

@@ -11,20 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gdncodec.files import remove_leftovers
 from gdncodec.modelfile import save_model
 from gdncodec.training.card import for_model_file, run_card, write_card
-from gdncodec.training.data import (
-    CropSampler,
-    find_images,
-    images_of_slots,
-    load_images,
-    manifest,
-)
+from gdncodec.training.checkpoint import load_start
+from gdncodec.training.crops import CropSampler, images_of_slots
+from gdncodec.training.data import find_images, load_images, manifest
 from gdncodec.training.distributed import Workers, workers
 from gdncodec.training.export import export_model
 from gdncodec.training.file_metrics import format_points, measure_files, write_points
 from gdncodec.training.loop import train
 from gdncodec.training.monitor import Monitor
+from gdncodec.training.options import resolve_options
 from gdncodec.training.recorder import Recorder
-from gdncodec.training.settings import beginning, settle
 from gdncodec.training.signals import Stop
 from gdncodec.training.state import TrainingState
 
@@ -102,9 +98,9 @@ def run_session(
             there are no usable images.
     """
     with workers(given.pop("device", None) or "auto") as team:
-        loaded = beginning(out, resume=resume, weights=resume_weights) if team.is_main else None
+        loaded = load_start(out, resume=resume, weights=resume_weights) if team.is_main else None
         start = team.from_main(loaded)
-        config, options = settle(given, start, team)
+        config, options = resolve_options(given, start, team)
         state = TrainingState(config, options, team)
         if start:
             state.restore(start)
