@@ -16,6 +16,7 @@ from gdncodec.entropy.contexts import (
     QUALITY_ROWS,
     SILENT,
     Contexts,
+    Plan,
     levels_of,
 )
 from gdncodec.entropy.phases import PHASES, Magnitudes, by_phase
@@ -76,11 +77,11 @@ def fit_contexts(
         trials = []
         for chosen in candidates:
             trial = replace(contexts, set_of_row=np.full(QUALITY_ROWS, chosen), table_of=table_of)
-            counts = _histograms(latents, gains[row], trial, row)
+            counts = _histograms(latents, gains[row], trial.at(row))
             trials.append(_Choice(chosen, *_choose_tables(counts, costs)))
         best = min(trials, key=lambda choice: choice.bits)
         set_of_row[row] = best.chosen
-        coded = ~trial.silent(row)
+        coded = ~trial.at(row).silent
         table_of[row, coded] = best.tables[coded]
         conditional += best.bits
         static += best.bits_static
@@ -158,7 +159,7 @@ def _fit_bank(latents_of: _LatentsOf, gains: NDArray[np.float32], contexts: Cont
     for row in range(0, QUALITY_ROWS, _BANK_STEP):
         chosen = np.abs(np.array(_SET_ROWS) - row).argmin()
         trial = replace(contexts, set_of_row=np.full(QUALITY_ROWS, chosen))
-        counts = _histograms(latents_of(row), gains[row], trial, row).reshape(-1, _SIZE)
+        counts = _histograms(latents_of(row), gains[row], trial.at(row)).reshape(-1, _SIZE)
         sample.append(counts[counts.any(axis=1)])
     return fit_bank(np.concatenate(sample))
 
@@ -218,8 +219,7 @@ def _as_integers(weights: NDArray[np.float64], largest: int) -> NDArray[np.int16
 def _histograms(
     latents: list[NDArray[np.float32]],
     gain: NDArray[np.float32],
-    contexts: Contexts,
-    row: int,
+    plan: Plan,
 ) -> NDArray[np.float32]:
     """Return counts (M, 3, 16, 512) of the symbols by channel, phase and level, escapes last."""
     m = gain.size
@@ -230,7 +230,7 @@ def _histograms(
             np.where(np.abs(symbols) > _LARGEST, np.int32(_SIZE - 1), symbols + _LARGEST)
         )
         magnitudes = Magnitudes.of(symbols)
-        for step in contexts.steps(row):
+        for step in plan.steps:
             levels = levels_of(step, magnitudes)
             first = (step.channels[:, None] * PHASES + step.phase).astype(np.int32) * LEVELS
             index = (first + levels) * _SIZE + entries[step.phase][step.channels]
