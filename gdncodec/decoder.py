@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -73,11 +72,8 @@ class Decoder:
     """
 
     def __init__(self, model: Model, engine: Engine, name: str) -> None:
-        self._model, self._name = model, name
+        self._model, self._engine, self._name = model, engine, name
         self._tiling = Tiling(model.config)
-        # Many files in a row have the same quality, and then its transforms are kept.
-        self._transforms_at = lru_cache(maxsize=1)(engine.at)
-        self._point_at = lru_cache(maxsize=1)(model.at)
 
     def decompress(
         self,
@@ -118,7 +114,7 @@ class Decoder:
     def estimated_bits(self, data: bytes) -> float:
         """See :meth:`gdncodec.codec.Codec.estimated_bits`."""
         container = unpack(data)
-        point = self._point_at(container.header.quality)
+        point = self._model.at(container.header.quality)
         coded = self.coded_slices(container)
         return sum(point.information(point.decode(*part)) for part in coded)
 
@@ -168,12 +164,12 @@ class Decoder:
             rows and columns in the region, and their pixels (h, w, 3), uint16 for a depth of 16 and
             uint8 otherwise; those of a grey image have three equal channels.
         """
-        point = self._point_at(header.quality)
+        point = self._model.at(header.quality)
         for where, piece in self._tiling.pixels(
             (header.height, header.width),
             lambda n: point.dequantise(symbols_of(n)),
             region,
-            self._transforms_at(header.quality),
+            self._engine.at(header.quality),
             depth=max(header.depth, 8),
             progress=progress,
         ):
@@ -202,7 +198,7 @@ class Decoder:
             alpha = unpack_alpha(container.chunks[ChunkType.ALPHA], header.height, header.width)
             alpha = alpha[region.rectangle]
         metadata = Metadata(**metadata_fields(container.chunks))
-        decode = self._point_at(header.quality).decode
+        decode = self._model.at(header.quality).decode
         pieces = self.pixels(header, lambda n: decode(*coded[n]), region, progress)
         return _Decoding(header, region, pieces, alpha, metadata)
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import lru_cache, partial
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +49,9 @@ class Encoder:
     """
 
     def __init__(self, model: Model, engine: Engine, decoder: Decoder, name: str) -> None:
-        self._model, self._decoder, self._name = model, decoder, name
+        self._model, self._engine, self._decoder = model, engine, decoder
+        self._name = name
         self._tiling = Tiling(model.config)
-        # Many images in a row take the same quality, and then its transforms are kept.
-        self._transforms_at = lru_cache(maxsize=1)(engine.at)
-        self._point_at = lru_cache(maxsize=1)(model.at)
 
     def compress(
         self,
@@ -118,7 +116,7 @@ class Encoder:
         others: dict[ChunkType, bytes],
     ) -> bytes:
         """Return the file of the slices of symbols and the chunks besides the latents."""
-        point = self._point_at(quality)
+        point = self._model.at(quality)
         latents = join_slices([point.encode(k) for k in symbols])
         return pack(self._header(image, quality), {ChunkType.LATENTS: latents, **others})
 
@@ -133,7 +131,7 @@ class Encoder:
         """Yield the symbols of an image, slice by slice."""
         pixels = image.pixels
         rows, columns = latent_shape(*pixels.shape[:2])
-        point, transforms = self._point_at(quality), self._transforms_at(quality)
+        point, transforms = self._model.at(quality), self._engine.at(quality)
         latents = self._tiling.latents(pixels, transforms, progress)
         for where, y in zip(slices(rows, columns), latents, strict=True):
             symbols = point.quantise(y)
