@@ -66,7 +66,7 @@ __all__ = ["Model", "OperatingPoint", "load_model", "save_model"]
 _ENCODER_ONLY = ("analysis.", "log_gain")
 
 _LARGEST_CONTEXTS = 1 << 28
-"""Bytes of contexts, unpacked, beyond which a model file is called damaged; it may be anybody's."""
+"""Bytes of unpacked contexts above which a model file, which may be anybody's, is refused."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class OperatingPoint:
         return slice_information(symbols, self._plan, self._model.tables)
 
     def prices(self, symbols: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the bits that one more, and one less, would add to each symbol of a slice."""
+        """Return the bits that adding 1, and subtracting 1, would add to each symbol of a slice."""
         return slice_prices(symbols, self._plan, self._model.tables)
 
 

@@ -1,15 +1,15 @@
 """Better symbols for the same decoder: rate-distortion optimised quantisation.
 
-Rounding takes each latent to the nearest bin on its own. But the synthesis mixes them, and some
-cost more bits than others. Here symbols are moved by one, again and again, where that lowers
-``bits + lambda * 255^2 * MSE``:
+Rounding takes each latent value to the nearest symbol on its own. But the synthesis mixes the
+symbols, and some cost more bits than others. Here symbols are changed by 1, in several rounds,
+where that lowers ``bits + lambda * 255^2 * MSE``:
 
-* how the squared error changes is ``gradient * step + curvature * step^2``, with the gradient
-  through the synthesis, and a curvature for each channel that is probed once;
-* how the bits change follows from the tables that the contexts choose now, and a symbol that moves
-  away from zero pays for the contexts that it raises;
-* only some of the moves that pay are made at a time, and the curvature is exaggerated, because each
-  move is judged as if it were the only one.
+* the squared error changes by ``gradient * step + curvature * step^2``, with the gradient through
+  the synthesis and a curvature for each channel that is estimated once;
+* the bits change as the tables that the current contexts select say, and a symbol that moves away
+  from zero pays for the contexts that it raises;
+* each round makes only some of the changes that pay, and overestimates the curvature, because each
+  change is judged as if it were the only one.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["ROUNDS", "Edges", "refine"]
 
 ROUNDS = (0, 2, 4, 8, 12, 16, 24, 32, 48, 64)
-"""Rounds of moves at the efforts 0 to 9."""
+"""Rounds at the efforts 0 to 9."""
 
-_SIDE = 48  # largest side, in latent positions, of what the gradient goes through at once
-_SHARE = 0.1  # of the moves that pay, made in a round
+_SIDE = 48  # largest side, in latent positions, of the windows in which gradients are computed
+_SHARE = 0.1  # of the changes that pay, made in one round
 _CAUTION = 2.5  # times the curvature
 _AWAY = 4.0  # bits that a step away from zero costs the symbols around and after it
-_REACH = 2  # latent positions around its own whose pixels a symbol changes
+_REACH = 2  # a symbol changes the pixels of so many latent positions around its own
 
 
 class Edges(NamedTuple):
@@ -57,7 +57,7 @@ def refine(
     rounds: int,
     edges: Edges,
 ) -> NDArray[np.int32]:
-    """Return symbols that cost less for what they give.
+    """Return symbols with a lower rate-distortion cost.
 
     Symbols near an edge beyond which the image continues are not changed.
 
@@ -66,14 +66,14 @@ def refine(
         pixels: (H, W, 3) uint8 or uint16, H and W at most 16 times rows and columns.
         point: the model at the quality of the symbols, trained on mean squared error.
         transforms: those of the model at that quality.
-        rounds: how often to move.
+        rounds: how many rounds of changes.
         edges: where the image ends.
     """
     symbols = symbols.copy()
     rng = np.random.default_rng(0)
     scale = point.inverse_gain[:, None, None]
-    # Bits that a squared error of 1 is worth, of samples in [0, 1]: lambda is for each pixel and
-    # for the mean over its three samples.
+    # In bits for a squared error of 1 in one sample in [0, 1]; lambda is for bits per pixel and the
+    # mean over its three samples.
     weight = point.rate_weight * 255**2 / 3
     free = _free(symbols.shape[1:], edges)
     caution: NDArray[np.floating[Any]] | None = None
@@ -94,7 +94,7 @@ def refine(
 
 
 def _free(shape: tuple[int, ...], edges: Edges) -> NDArray[np.bool_]:
-    """Return the positions (rows, columns) that see all the pixels that they change."""
+    """Return the positions (rows, columns) all of whose pixels are known."""
     margin = 2 * _REACH
     ends = ((edges.top, edges.bottom), (edges.left, edges.right))
     free = np.zeros(shape, bool)

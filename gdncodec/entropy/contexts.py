@@ -3,17 +3,17 @@
 Channels are coded in groups, and each group in the three phases of
 :mod:`gdncodec.entropy.phases`, so that every step is a few vectorised operations.
 
-The context of a symbol is an integer-weighted sum of magnitudes that the decoder already knows:
+The context of a symbol is a sum, with integer weights, of magnitudes the decoder already knows:
 
 * those of the channels of earlier groups at the same position;
 * in phases 1 and 2 also those of its four diagonal or nearest neighbours in its own channel.
 
-The sum picks one of 16 levels, and quality, channel, phase and level pick the table. Groups and
-weights come in a few sets, because at low qualities other channels are busy than at high ones. A
-channel that is silent at a quality is not coded: all of its symbols are zero.
+The sum selects one of 16 levels; quality, channel, phase and level select the table. There are a
+few sets of groups and weights, because different channels are active at low and at high qualities.
+A channel that is silent at a quality is not coded: all of its symbols are zero.
 
-All of it is in integers: the sums stay below 2**24, so a matrix product in float32 gives them
-exactly, in any order and on any machine.
+All of this is integer arithmetic: the sums stay below 2**24, so a matrix product in float32
+computes them exactly, in any order and on any machine.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ QUALITY_ROWS = 101
 """Tables are chosen for the whole qualities 0 to 100."""
 
 SILENT = 255
-"""Stands in place of a table where a channel is not coded."""
+"""In place of a table where a channel is not coded."""
 
 MAX_WEIGHTS = ((1 << 24) - 1) // LARGEST
 """Weights of one context, those of each neighbour included, add up to no more."""
@@ -72,12 +72,12 @@ _NEIGHBOURS = 4  # at most, in each phase
 
 
 class Step(NamedTuple):
-    """What is coded at once: some channels at the positions of one phase."""
+    """Symbols that are coded together: some channels at the positions of one phase."""
 
     phase: int
     channels: NDArray[np.intp]
     earlier: NDArray[np.intp]
-    """Channels that were coded before and count."""
+    """Channels coded before that have a weight."""
     weights: NDArray[np.float32]
     """Of the earlier channels (channels, earlier)."""
     near_weights: NDArray[np.float32]
@@ -96,7 +96,7 @@ class Contexts:
         neighbour_weights: (S, 3, M) integers >= 0, of the neighbours in each phase; zero in phase
             0, which has none. With the weights of one context they add up to MAX_WEIGHTS at most.
         table_of: (101, M, 3, 16) uint8, the table at each whole quality, by channel, phase, level;
-            SILENT in all of a channel's places, or in none.
+            SILENT in all entries of a channel, or in none.
 
     Raises:
         ModelError: the arrays do not fit each other.
@@ -191,7 +191,7 @@ def _steps(
 
 
 def levels_of(step: Step, magnitudes: Magnitudes) -> NDArray[np.uint8]:
-    """Return the levels (channels, positions) of a step; what comes later does not count."""
+    """Return the levels (channels, positions) of a step; symbols coded later have no influence."""
     context = step.weights @ magnitudes.of_phase[step.phase][step.earlier]
     if step.phase > 0:
         context += step.near_weights * magnitudes.sum_near(step.phase, step.channels)
@@ -258,9 +258,9 @@ def slice_information(symbols: NDArray[Any], plan: Plan, tables: Tables) -> floa
 def slice_prices(
     symbols: NDArray[Any], plan: Plan, tables: Tables
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the bits that one more, and one less, would add to each symbol of a slice.
+    """Return the bits that adding 1, and subtracting 1, would add to each symbol of a slice.
 
-    Contexts are those of the symbols as they are. Silent channels must stay: infinitely many.
+    The contexts are those of the symbols as they are. The price of a silent channel is infinite.
     """
     magnitudes = Magnitudes.of(symbols)
     entries = by_phase(np.clip(symbols, -REACH, REACH) + REACH)
