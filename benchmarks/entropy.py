@@ -19,10 +19,10 @@ import torch
 
 from gdncodec.catalog import find_model
 from gdncodec.codec import Codec
-from gdncodec.engines.torch import TorchEngine
+from gdncodec.engines.torch import TorchEngine, TorchTransforms
 from gdncodec.evaluation.metrics import psnr_rgb
 from gdncodec.images.raster import RasterImage
-from gdncodec.modelfile import Model, load_model
+from gdncodec.modelfile import Model, OperatingPoint, load_model
 from gdncodec.training.data import find_images, read_rgb
 
 QUALITIES = (0, 20, 40, 60, 80, 100)
@@ -30,21 +30,19 @@ LARGEST = 128  # symbol that has a table entry of its own
 UNSEEN = 0.02  # counts of a symbol that was not seen, falling away from zero
 
 
-def symbols(model: Model, engine: TorchEngine, images: list[Any], quality: float) -> Iterator[Any]:
+def symbols(point: OperatingPoint, transforms: TorchTransforms, images: list[Any]) -> Iterator[Any]:
     """Give the symbols (M, rows, columns) of the upper left of each image."""
-    gain = model.gain(quality) * ~model.silent(quality)
     for pixels in images:
         height, width = (min(n // 16 * 16, 1024) for n in pixels.shape[:2])
-        y = engine.analysis(pixels[:height, :width].copy(), quality)
-        yield np.rint((y - model.centre[:, None, None]) * gain[:, None, None]).astype(np.int32)
+        yield point.quantise(transforms.analysis(pixels[:height, :width].copy()))
 
 
-def code_lengths(model: Model, engine: TorchEngine, images: list[Any], quality: float) -> Any:
+def code_lengths(point: OperatingPoint, transforms: TorchTransforms, images: list[Any]) -> Any:
     """Return the bits (M, symbols) of one table for each channel, counted on images."""
     values = np.arange(-LARGEST, LARGEST + 1)
-    counts = np.zeros((model.config.latent_channels, len(values)))
+    counts = np.zeros((point.silent.size, len(values)))
     counts += UNSEEN * np.exp(-np.abs(values) / 20)
-    for k in symbols(model, engine, images, quality):
+    for k in symbols(point, transforms, images):
         for channel, row in enumerate(at(k)):
             counts[channel] += np.bincount(row, minlength=len(values))
     return -np.log2(counts / counts.sum(axis=1, keepdims=True))
@@ -62,16 +60,17 @@ def contexts(model: Model, training: list[Any], images: list[Any]) -> None:
     )
     print("|---|---|---|---|---|---|")
     for quality in QUALITIES:
-        lengths = code_lengths(model, engine, training, quality)
+        point, transforms = model.at(quality), engine.at(quality)
+        lengths = code_lengths(point, transforms, training)
         static = coded = area = 0.0
         encoding, decoding = [], []
-        for k in symbols(model, engine, images, quality):
+        for k in symbols(point, transforms, images):
             area += 256 * k[0].size
             static += np.take_along_axis(lengths, at(k), axis=1).sum()
             began = time.perf_counter()
-            data = model.encode_slice(k, quality)
+            data = point.encode(k)
             encoded = time.perf_counter()
-            back = model.decode_slice(data, k.shape[1:], quality)
+            back = point.decode(data, k.shape[1:])
             decoding.append(1000 * (time.perf_counter() - encoded))
             encoding.append(1000 * (encoded - began))
             coded += 8 * len(data)

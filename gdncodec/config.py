@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "DEFAULT_EFFORT",
+    "DEFAULT_QUALITY",
     "DOWNSAMPLING",
+    "MAX_PIXELS",
     "MID_GREY",
     "QUALITY_LAMBDAS",
     "Metric",
@@ -27,6 +30,15 @@ Metric = Literal["mse", "ms-ssim"]
 Padding = Literal["replicate", "zeros"]
 
 _Quality = TypeVar("_Quality", float, "Tensor")
+
+DEFAULT_QUALITY = 50.0
+"""Of 0 to 100."""
+
+DEFAULT_EFFORT = 0
+"""Of 0 to 9; see :mod:`gdncodec.encoder.refinement`."""
+
+MAX_PIXELS = 1 << 28
+"""Largest image that is decoded unless the caller raises it: 268 megapixels."""
 
 DOWNSAMPLING = 16
 """Pixels along one side of a latent position: four stages of stride 2."""

@@ -41,10 +41,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, load_file, save
 
 from gdncodec.config import MID_GREY, ModelConfig, rate_position
-from gdncodec.entropy.coder import Tables
+from gdncodec.entropy.coder import MAX_SYMBOL, Tables
 from gdncodec.entropy.contexts import (
     SILENT,
     Contexts,
+    Plan,
     decode_slice,
     encode_slice,
     slice_information,
@@ -60,12 +61,12 @@ if TYPE_CHECKING:
 
     from gdncodec.catalog import ModelEntry
 
-__all__ = ["Model", "load_model", "save_model"]
+__all__ = ["Model", "OperatingPoint", "load_model", "save_model"]
 
 _ENCODER_ONLY = ("analysis.", "log_gain")
 
 _LARGEST_CONTEXTS = 1 << 28
-"""Bytes of contexts, unpacked, beyond which a model file is called damaged; it may be anybody's."""
+"""Bytes of unpacked contexts above which a model file, which may be anybody's, is refused."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,6 @@ class Model:
         zeros = np.zeros(self.config.latent_channels)
         return self.tensors.get("latent_centre", zeros).astype(np.float32)
 
-    def gain(self, quality: float) -> NDArray[np.float32]:
-        """Return the gains (M,) of the encoder: (latent - centre) times gain is rounded."""
-        low, high, part = self._around("log_gain", quality)
-        return (np.exp(low) * (1 - part) + np.exp(high) * part).astype(np.float32)
-
-    def inverse_gain(self, quality: float) -> NDArray[np.float32]:
-        """Return the inverse gains (M,): symbol times inverse gain, plus centre, is the latent."""
-        low, high, part = self._around("log_inverse_gain", quality)
-        return (1 / (np.exp(-low) * (1 - part) + np.exp(-high) * part)).astype(np.float32)
-
     @cached_property
     def tables(self) -> Tables:
         return Tables(**self._group("tables"))
@@ -106,33 +97,9 @@ class Model:
     def contexts(self) -> Contexts:
         return Contexts(**self._group("contexts"))
 
-    def silent(self, quality: float) -> NDArray[np.bool_]:
-        """Return which channels (M,) are not coded: their symbols must be 0."""
-        return self.contexts.silent(_row(quality))
-
-    def encode_slice(self, symbols: NDArray[Any], quality: float) -> bytes:
-        """Return the coded words of the symbols (M, rows, columns) of a slice."""
-        return encode_slice(symbols, self.contexts, self.tables, _row(quality))
-
-    def decode_slice(
-        self, data: bytes, shape: tuple[int, int], quality: float
-    ) -> NDArray[np.int32]:
-        """Return the symbols (M, rows, columns) of a slice.
-
-        Raises:
-            FormatError: the data are damaged.
-        """
-        return decode_slice(data, shape, self.contexts, self.tables, _row(quality))
-
-    def slice_information(self, symbols: NDArray[Any], quality: float) -> float:
-        """Return what the tables say the symbols of a slice cost, in bits."""
-        return slice_information(symbols, self.contexts, self.tables, _row(quality))
-
-    def slice_prices(
-        self, symbols: NDArray[Any], quality: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the bits that one more, and one less, would add to each symbol of a slice."""
-        return slice_prices(symbols, self.contexts, self.tables, _row(quality))
+    def at(self, quality: float) -> OperatingPoint:
+        """Return the model at one quality, 0 to 100."""
+        return OperatingPoint(self, quality)
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -154,14 +121,88 @@ class Model:
         prefix = f"{name}."
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
-    def _around(
-        self, name: str, quality: float
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """Return the logarithms at the nodes below and above a quality, and the way between."""
-        logs = self.tensors[name].astype(np.float64)
-        way = rate_position(quality) * (len(logs) - 1)
-        left = min(int(way), len(logs) - 2)
-        return logs[left], logs[left + 1], way - left
+
+class OperatingPoint:
+    """A model at one quality: what scales, quantises and codes its latents.
+
+    Args:
+        model: the model.
+        quality: 0 to 100, in hundredths.
+    """
+
+    def __init__(self, model: Model, quality: float) -> None:
+        self.quality = quality
+        self._model = model
+        tensors = model.tensors
+        self.gain = _between_nodes(tensors["log_gain"], quality).astype(np.float32)
+        """(M,) float32: latent minus centre, times gain, is rounded to the symbol."""
+        reciprocal = _between_nodes(-tensors["log_inverse_gain"], quality)
+        self.inverse_gain = (1 / reciprocal).astype(np.float32)
+        """(M,) float32: symbol times inverse gain, plus centre, is the latent."""
+        self.centre = model.centre
+        """(M,) float32, values of the latent whose symbol is 0."""
+        self.rate_weight = model.config.lambda_at(quality)
+        """Lambda of the loss ``bpp + lambda * distortion`` at this quality."""
+
+    @cached_property
+    def _plan(self) -> Plan:  # a model has gains before its contexts are fitted
+        return self._model.contexts.at(_row(self.quality))
+
+    @property
+    def silent(self) -> NDArray[np.bool_]:
+        """Which channels (M,) are not coded: their symbols must be 0."""
+        return self._plan.silent
+
+    def quantise(self, y: NDArray[np.floating[Any]]) -> NDArray[np.int32]:
+        """Return the symbols (M, rows, columns) of a latent of the same shape.
+
+        Raises:
+            ModelError: the latent holds a number that is not finite, or too large.
+        """
+        rounded = np.rint((y - self.centre[:, None, None]) * self.gain[:, None, None])
+        if not np.abs(rounded).max() <= MAX_SYMBOL:  # also catches NaN
+            msg = "the model's latent is too large or not finite"
+            raise ModelError(msg)
+        rounded[self.silent] = 0
+        return rounded.astype(np.int32)
+
+    def dequantise(self, symbols: NDArray[np.signedinteger[Any]]) -> NDArray[np.float32]:
+        """Return the latent (M, rows, columns) that symbols of the same shape stand for."""
+        scaled = np.multiply(symbols, self.inverse_gain[:, None, None], dtype=np.float64)
+        return (scaled + self.centre[:, None, None]).astype(np.float32)
+
+    def encode(self, symbols: NDArray[Any]) -> bytes:
+        """Return the coded words of the symbols (M, rows, columns) of a slice.
+
+        Raises:
+            ValueError: a symbol is out of range, or a silent channel is not zero.
+        """
+        return encode_slice(symbols, self._plan, self._model.tables)
+
+    def decode(self, data: bytes, shape: tuple[int, int]) -> NDArray[np.int32]:
+        """Return the symbols (M, rows, columns) of a slice of a shape (rows, columns).
+
+        Raises:
+            FormatError: the data are damaged.
+        """
+        return decode_slice(data, shape, self._plan, self._model.tables)
+
+    def information(self, symbols: NDArray[Any]) -> float:
+        """Return what the model's tables say the symbols of a slice cost, in bits."""
+        return slice_information(symbols, self._plan, self._model.tables)
+
+    def prices(self, symbols: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the bits that adding 1, and subtracting 1, would add to each symbol of a slice."""
+        return slice_prices(symbols, self._plan, self._model.tables)
+
+
+def _between_nodes(log_gain: NDArray[Any], quality: float) -> NDArray[np.float64]:
+    """Return the gains (M,) at a quality, linear between K nodes, of their logarithms (K, M)."""
+    gains = np.exp(log_gain.astype(np.float64))
+    place = rate_position(quality) * (len(gains) - 1)
+    left = min(int(place), len(gains) - 2)
+    part = place - left
+    return gains[left] * (1 - part) + gains[left + 1] * part
 
 
 def load_model(entry: ModelEntry) -> Model:

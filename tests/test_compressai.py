@@ -98,7 +98,7 @@ def model(model_file):
 
 @pytest.fixture(scope="module")
 def symbols(model, pixels):
-    y = TorchEngine(model).analysis(pixels, 0)
+    y = TorchEngine(model).at(0).analysis(pixels)
     return np.rint(y - model.centre[:, None, None]).astype(np.int32)
 
 
@@ -113,7 +113,7 @@ def test_latents_and_symbols_are_those_of_compressai(theirs, model, pixels, symb
         bottleneck = theirs.entropy_bottleneck
         medians = bottleneck.quantiles[:, 0, 1][None, :, None, None]
         wanted_symbols = bottleneck.quantize(wanted, "symbols", medians)
-    found = TorchEngine(model).analysis(pixels, 0)
+    found = TorchEngine(model).at(0).analysis(pixels)
     largest = wanted.abs().max().item()  # of which a float32 sum in another order is that far off
     np.testing.assert_allclose(found, wanted[0].numpy(), rtol=0, atol=1e-5 * min(largest, 10))
     np.testing.assert_array_equal(symbols, wanted_symbols[0].numpy())
@@ -124,11 +124,11 @@ def test_latents_and_symbols_are_those_of_compressai(theirs, model, pixels, symb
 def test_the_reconstruction_is_that_of_compressai(model, symbols, output):
     wanted = output["x_hat"][0].numpy()
     net = synthesis(model.config)
-    y_hat = symbols * model.inverse_gain(0)[:, None, None] + model.centre[:, None, None]
+    y_hat = model.at(0).dequantise(symbols)
     with torch.no_grad():
         found = loaded(net, model, "synthesis")(torch.from_numpy(y_hat.astype(np.float32))[None])
     np.testing.assert_allclose(found[0].numpy() + model.config.pixel_offset, wanted, atol=1e-5)
-    deep = TorchEngine(model).synthesis(y_hat.astype(np.float32), 0, depth=16) / 65535
+    deep = TorchEngine(model).at(0).synthesis(y_hat, depth=16) / 65535
     limit = 1e-5 + 0.5 / 65535
     assert np.abs(deep.transpose(2, 0, 1) - wanted.clip(0, 1)).max() <= limit
     assert wanted.std() > 0.01
@@ -137,10 +137,10 @@ def test_the_reconstruction_is_that_of_compressai(model, symbols, output):
 def test_the_bits_are_those_of_compressai(model, symbols, output):
     estimated = -output["likelihoods"]["y"].log2().sum().item()
     quality = model.config.fixed_quality
-    assert model.slice_information(symbols, quality) == pytest.approx(estimated, rel=0.005)
-    data = model.encode_slice(symbols, quality)
+    assert model.at(quality).information(symbols) == pytest.approx(estimated, rel=0.005)
+    data = model.at(quality).encode(symbols)
     assert 8 * len(data) == pytest.approx(estimated, rel=0.005)
-    np.testing.assert_array_equal(model.decode_slice(data, symbols.shape[1:], quality), symbols)
+    np.testing.assert_array_equal(model.at(quality).decode(data, symbols.shape[1:]), symbols)
 
 
 def test_more_channels_than_tables_cost_no_more_than_half_a_percent(compressai, tmp_path):
@@ -445,4 +445,6 @@ def test_the_analysis_sees_the_pixels_less_the_offset(tiny_model, pixels):
     net = loaded(analysis(model.config), model, "analysis")
     with torch.no_grad():
         wanted = net(as_batch(pixels) - 0.25)[0].numpy()
-    np.testing.assert_allclose(TorchEngine(model).analysis(pixels, 0), wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        TorchEngine(model).at(0).analysis(pixels), wanted, rtol=1e-4, atol=1e-5
+    )

@@ -61,9 +61,9 @@ def draw(shape, seed=0, scale=2.0):
 @pytest.mark.parametrize("row", [3, 37, 80])
 def test_round_trip_is_exact(shape, scale, row, contexts, tables):
     symbols = draw(shape, scale=scale)
-    symbols[contexts.silent(row)] = 0
-    data = encode_slice(symbols, contexts, tables, row)
-    found = decode_slice(data, shape, contexts, tables, row)
+    symbols[contexts.at(row).silent] = 0
+    data = encode_slice(symbols, contexts.at(row), tables)
+    found = decode_slice(data, shape, contexts.at(row), tables)
     np.testing.assert_array_equal(found, symbols)
 
 
@@ -76,8 +76,8 @@ def test_neighbours_in_the_first_phase_are_refused(contexts):
 
 def test_coded_bits_are_close_to_the_information(contexts, tables):
     symbols = draw((40, 40))
-    bits = slice_information(symbols, contexts, tables, 50)
-    coded = 8 * len(encode_slice(symbols, contexts, tables, 50))
+    bits = slice_information(symbols, contexts.at(50), tables)
+    coded = 8 * len(encode_slice(symbols, contexts.at(50), tables))
     assert bits < coded < 1.005 * bits + 64
 
 
@@ -87,7 +87,7 @@ def test_a_symbol_is_coded_by_what_came_before_it_alone(contexts, tables):
     other = symbols.copy()
     last = np.flatnonzero(contexts.group_of_channel[0] == 3)
     other[last, 0, 1] += 5  # row plus column is odd: the last phase
-    for step in contexts.steps(30):
+    for step in contexts.at(30).steps:
         levels = [levels_of(step, Magnitudes.of(s)) for s in (symbols, other)]
         np.testing.assert_array_equal(*levels)
 
@@ -98,10 +98,10 @@ def test_contexts_follow_the_written_formula(row, contexts):
     groups, weights = contexts.group_of_channel[chosen], contexts.weights[chosen]
     symbols = draw((5, 7), scale=8.0)
     thresholds = [8, 14, 26, 47, 84, 151, 272, 490, 882, 1587, 2856, 5141, 9255, 16658, 29985]
-    symbols[contexts.silent(row)] = 0
+    symbols[contexts.at(row).silent] = 0
     magnitudes = np.minimum(np.abs(symbols), 63)
     places = by_phase(np.arange(5 * 7).reshape(1, 5, 7))
-    for step in contexts.steps(row):
+    for step in contexts.at(row).steps:
         levels = levels_of(step, Magnitudes.of(symbols))
         assert levels.shape == (len(step.channels), places[step.phase].size)
         for i, channel in enumerate(step.channels):
@@ -126,13 +126,13 @@ def test_contexts_follow_the_written_formula(row, contexts):
 
 def test_damaged_words_raise_or_give_symbols_and_nothing_worse(contexts, tables):
     symbols = draw((8, 8))
-    data = encode_slice(symbols, contexts, tables, 25)
+    data = encode_slice(symbols, contexts.at(25), tables)
     rng = np.random.default_rng(0)
     for _ in range(100):
         damaged = bytearray(data)
         damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
         try:
-            found = decode_slice(bytes(damaged), (8, 8), contexts, tables, 25)
+            found = decode_slice(bytes(damaged), (8, 8), contexts.at(25), tables)
         except FormatError:
             continue
         assert found.shape == symbols.shape
@@ -140,9 +140,9 @@ def test_damaged_words_raise_or_give_symbols_and_nothing_worse(contexts, tables)
 
 @pytest.mark.parametrize("extra", [b"\1", b"\1\2\3\4" * 4])
 def test_words_of_the_wrong_length_raise_format_error(contexts, tables, extra):
-    data = encode_slice(draw((3, 3)), contexts, tables, 25)
+    data = encode_slice(draw((3, 3)), contexts.at(25), tables)
     with pytest.raises(FormatError):
-        decode_slice(data + extra, (3, 3), contexts, tables, 25)
+        decode_slice(data + extra, (3, 3), contexts.at(25), tables)
 
 
 def test_contexts_that_look_ahead_are_refused(contexts):
@@ -172,14 +172,14 @@ def test_a_channel_that_is_silent_in_part_is_refused(contexts):
 
 def test_a_silent_channel_costs_nothing_and_must_be_zero(contexts, tables):
     symbols = draw((6, 6))
-    with pytest.raises(ValueError, match="silent at quality 10"):
-        encode_slice(symbols, contexts, tables, 10)
+    with pytest.raises(ValueError, match="silent at this quality must be zero"):
+        encode_slice(symbols, contexts.at(10), tables)
     symbols[8] = 0
     coded = dataclasses.replace(
         contexts, table_of=np.where(contexts.table_of == SILENT, 0, contexts.table_of)
     )
-    with_it = slice_information(symbols, coded, tables, 10)
-    assert slice_information(symbols, contexts, tables, 10) < with_it
+    with_it = slice_information(symbols, coded.at(10), tables)
+    assert slice_information(symbols, contexts.at(10), tables) < with_it
 
 
 @pytest.mark.parametrize(

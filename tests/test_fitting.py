@@ -28,7 +28,7 @@ def test_contexts_save_where_scales_vary_together(fitted):
     bank, contexts, report, gains = fitted
     assert report["bits_contexts"] < 0.93 * report["bits_static"]
     fresh = [np.rint(y * gains[50][:, None, None]).astype(int) for y in latents(4, seed=9)]
-    with_contexts = sum(slice_information(k, contexts, bank, 50) for k in fresh)
+    with_contexts = sum(slice_information(k, contexts.at(50), bank) for k in fresh)
     blind = contexts.table_of[50][:, :, :1].repeat(16, axis=2)
     without = dataclasses.replace(
         contexts,
@@ -36,7 +36,7 @@ def test_contexts_save_where_scales_vary_together(fitted):
         neighbour_weights=np.zeros_like(contexts.neighbour_weights),
         table_of=np.broadcast_to(blind, contexts.table_of.shape).copy(),
     )
-    assert with_contexts < 0.95 * sum(slice_information(k, without, bank, 50) for k in fresh)
+    assert with_contexts < 0.95 * sum(slice_information(k, without.at(50), bank) for k in fresh)
 
 
 def test_every_quality_is_fitted_to_latents_of_one_near_it():
@@ -55,7 +55,7 @@ def test_every_quality_is_fitted_to_latents_of_one_near_it():
     assert set(asked) == set(range(0, 101, 5))
     for row in range(101):
         below = row < 48  # the nearest fifth quality is below 50
-        assert list(contexts.silent(row)[:2]) == [not below, below]
+        assert list(contexts.at(row).silent[:2]) == [not below, below]
 
 
 def waking(quality):
@@ -103,8 +103,8 @@ def test_the_report_is_what_coding_takes(fitted):
     for row in range(101):
         for y in latents(6, seed=0)[:2]:
             k = np.rint(y * gains[row][:, None, None]).astype(int)
-            k[contexts.silent(row)] = 0
-            total += 8 * len(encode_slice(k, contexts, bank, row))
+            k[contexts.at(row).silent] = 0
+            total += 8 * len(encode_slice(k, contexts.at(row), bank))
             symbols += k.size
     assert total / symbols == pytest.approx(report["bits_contexts"], rel=0.15)
 
@@ -136,6 +136,6 @@ def test_symbols_far_outside_are_escaped_and_not_lost():
 def test_latents_that_are_all_zero_cost_nothing():
     gains = np.ones((101, 5), np.float32)
     bank, contexts, report = fit_contexts(lambda _: [np.zeros((5, 4, 4), np.float32)], gains)
-    assert contexts.silent(50).all()
+    assert contexts.at(50).silent.all()
     assert report["bits_contexts"] == 0
-    assert encode_slice(np.zeros((5, 4, 4), int), contexts, bank, 50) == b""
+    assert encode_slice(np.zeros((5, 4, 4), int), contexts.at(50), bank) == b""

@@ -51,17 +51,17 @@ def test_the_fingerprint_covers_all_that_decoding_needs_and_no_more(model):
 def test_gains_are_linear_between_nodes(model):
     gain = np.exp(np.linspace(0, 5, 6))[:, None] * np.ones((6, 12))
     scaled = changed(model, "log_gain", np.log(gain).astype(np.float32))
-    np.testing.assert_allclose(scaled.gain(0), 1, rtol=1e-5)
-    np.testing.assert_allclose(scaled.gain(100), np.exp(5), rtol=1e-5)
+    np.testing.assert_allclose(scaled.at(0).gain, 1, rtol=1e-5)
+    np.testing.assert_allclose(scaled.at(100).gain, np.exp(5), rtol=1e-5)
     # Quality 50 is at 0.5 * (0.7 + 0.3 * 0.5) of the range, of which a segment is a fifth.
-    np.testing.assert_allclose(scaled.gain(50), 0.875 * np.exp(2) + 0.125 * np.exp(3), rtol=1e-5)
+    np.testing.assert_allclose(scaled.at(50).gain, 0.875 * np.exp(2) + 0.125 * np.exp(3), rtol=1e-5)
 
 
 def test_reciprocals_of_inverse_gains_are_linear_between_nodes(model):
     logs = np.linspace(5, 0, 6)[:, None] * np.ones((6, 12))
     scaled = changed(model, "log_inverse_gain", logs.astype(np.float32))
     reciprocal = 0.875 * np.exp(-3) + 0.125 * np.exp(-2)
-    np.testing.assert_allclose(scaled.inverse_gain(50), 1 / reciprocal, rtol=1e-5)
+    np.testing.assert_allclose(scaled.at(50).inverse_gain, 1 / reciprocal, rtol=1e-5)
 
 
 def test_training_and_inference_have_the_same_gains(model):
@@ -75,9 +75,9 @@ def test_training_and_inference_have_the_same_gains(model):
         model = changed(model, name, values.numpy())
     for quality in (0.0, 7.5, 33.3, 60.0, 99.9, 100.0):
         gain, inverse, _ = network.gains(place(torch.tensor([quality]), model.config.gain_nodes))
-        np.testing.assert_allclose(model.gain(quality), gain.detach().flatten(), rtol=1e-5)
+        np.testing.assert_allclose(model.at(quality).gain, gain.detach().flatten(), rtol=1e-5)
         np.testing.assert_allclose(
-            model.inverse_gain(quality), inverse.detach().flatten(), rtol=1e-5
+            model.at(quality).inverse_gain, inverse.detach().flatten(), rtol=1e-5
         )
 
 
@@ -87,9 +87,9 @@ def test_training_and_inference_have_the_same_gains(model):
 )
 def test_the_nearest_whole_quality_names_the_tables(model, quality, row):
     symbols = np.random.default_rng(0).integers(-3, 4, (12, 5, 6))
-    expected = encode_slice(symbols, model.contexts, model.tables, row)
-    assert model.encode_slice(symbols, quality) == expected
-    np.testing.assert_array_equal(model.decode_slice(expected, (5, 6), quality), symbols)
+    expected = encode_slice(symbols, model.contexts.at(row), model.tables)
+    assert model.at(quality).encode(symbols) == expected
+    np.testing.assert_array_equal(model.at(quality).decode(expected, (5, 6)), symbols)
 
 
 def test_a_changed_byte_of_the_decoder_is_noticed(tiny_model, model, tmp_path):

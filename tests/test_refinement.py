@@ -9,7 +9,6 @@ from gdncodec.codec import Codec
 from gdncodec.container import ChunkType, unpack
 from gdncodec.encoder.refinement import Edges, refine
 from gdncodec.engines.torch import TorchEngine
-from gdncodec.entropy.contexts import slice_information
 from gdncodec.images.raster import RasterImage
 from gdncodec.modelfile import load_model
 
@@ -23,8 +22,13 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def engine(model):
-    return TorchEngine(model)
+def point(model):
+    return model.at(60)
+
+
+@pytest.fixture(scope="module")
+def transforms(model):
+    return TorchEngine(model).at(60)
 
 
 @pytest.fixture(scope="module")
@@ -40,27 +44,25 @@ def pale(sample):
 
 
 @pytest.fixture(scope="module")
-def decoded(model, engine, pale):
+def decoded(point, transforms, pale):
     """The latent that the synthesis gets, (M, 8, 8)."""
-    y = engine.analysis(pale[:128, :128].copy(), 60)
-    gain, inverse_gain = (g[:, None, None] for g in (model.gain(60), model.inverse_gain(60)))
-    return np.rint(y * gain) * inverse_gain
+    return point.dequantise(point.quantise(transforms.analysis(pale[:128, :128].copy())))
 
 
-def squared_error(engine, y, x, where=np.s_[:, :]):
+def squared_error(transforms, y, x, where=np.s_[:, :]):
     """In samples of [0, 1], with 16 bits so that small steps show."""
-    return np.square(engine.synthesis(y, 60, 16)[where] / 65535 - x / 255).sum()
+    return np.square(transforms.synthesis(y, 16)[where] / 65535 - x / 255).sum()
 
 
-def test_the_gradient_is_that_of_the_squared_error(engine, decoded, pale):
+def test_the_gradient_is_that_of_the_squared_error(transforms, decoded, pale):
     y = decoded[:, :4, :6].copy()
     where = (slice(16, 64), slice(0, 80))
     x = pale[20:68, 3:83]  # another image: errors that are large
-    gradient = engine.error_gradient(y, 60, x, where)
+    gradient = transforms.error_gradient(y, x, where)
     norm = np.linalg.norm(gradient)
 
     def slope(direction, step):
-        ends = [squared_error(engine, y + s * step * direction, x, where) for s in (1, -1)]
+        ends = [squared_error(transforms, y + s * step * direction, x, where) for s in (1, -1)]
         return (ends[0] - ends[1]) / (2 * step)
 
     assert slope(gradient / norm, 0.1) == pytest.approx(norm, rel=0.005)
@@ -71,10 +73,10 @@ def test_the_gradient_is_that_of_the_squared_error(engine, decoded, pale):
         assert slope(direction, 0.002) == expected
 
 
-def test_the_curvature_is_the_mean_squared_response(engine, decoded):
+def test_the_curvature_is_the_mean_squared_response(transforms, decoded):
     """Of three channels together: with its few probes that of a single one is noisy."""
     y = decoded
-    curvature = engine.curvature(y, 60)
+    curvature = transforms.curvature(y)
     channels = np.argsort(curvature)[-3:]
     found = []
     for channel, row, column in np.ndindex(len(channels), *y.shape[1:]):
@@ -82,27 +84,27 @@ def test_the_curvature_is_the_mean_squared_response(engine, decoded):
         for step in (0.05, -0.05):
             moved = y.copy()
             moved[channels[channel], row, column] += step
-            ends.append(engine.synthesis(moved, 60, 16) / 65535)
+            ends.append(transforms.synthesis(moved, 16) / 65535)
         found.append(np.square((ends[0] - ends[1]) / 0.1).sum())
     assert curvature[channels].mean() == pytest.approx(np.mean(found), rel=0.25)
 
 
-def test_prices_are_differences_of_the_information(model):
+def test_prices_are_differences_of_the_information(model, point):
     """Of symbols on which no context depends: of the last group, in the last phase."""
-    contexts, tables = model.contexts, model.tables
+    contexts = model.contexts
     groups = contexts.group_of_channel[contexts.set_of_row[60]]
-    coded = ~contexts.silent(60)
+    coded = ~point.silent
     last = np.flatnonzero(coded & (groups == groups[coded].max()))[0]
     rng = np.random.default_rng(0)
     symbols = np.rint(rng.laplace(0, 1, (groups.size, 3, 4))).astype(np.int32)
     symbols[~coded] = 0
-    more, less = model.slice_prices(symbols, 60)
-    before = slice_information(symbols, contexts, tables, 60)
+    more, less = point.prices(symbols)
+    before = point.information(symbols)
     for row, column in ((0, 1), (1, 2), (2, 3)):
         for step, price in ((1, more), (-1, less)):
             moved = symbols.copy()
             moved[last, row, column] += step
-            after = slice_information(moved, contexts, tables, 60)
+            after = point.information(moved)
             assert price[last, row, column] == pytest.approx(after - before, abs=1e-3)
     assert np.isinf(more[~coded]).all()
     assert np.isinf(less[~coded]).all()
@@ -116,7 +118,7 @@ def test_more_effort_costs_less_for_what_it_gives(sample):
         data = codec.compress(photo, 50, effort=effort)
         mse = np.square(codec.decompress(data).pixels.astype(float) - sample).mean()
         bpp = 8 * len(unpack(data).chunks[ChunkType.LATENTS]) / sample[..., 0].size
-        costs.append(bpp + codec._model.config.lambda_at(50) * mse)
+        costs.append(bpp + codec.model.at(50).rate_weight * mse)
     assert costs[1] < 0.995 * costs[0]
     assert costs[2] < 0.995 * costs[1]
 
@@ -124,27 +126,33 @@ def test_more_effort_costs_less_for_what_it_gives(sample):
 class _Quadratic:
     """A synthesis of its own: every latent is one sample, and x_hat = y."""
 
-    def error_gradient(self, y, quality, x, where):
-        assert quality == 37
+    def error_gradient(self, y, x, where):
         return 2 * y
 
-    def curvature(self, y, quality):
-        assert quality == 37
+    def curvature(self, y):
         return np.ones(len(y), np.float32)
 
 
-def _free_of_charge(symbols):
-    return np.zeros(symbols.shape, np.float32), np.zeros(symbols.shape, np.float32)
+class _FreeOfCharge:
+    """A model whose latents are its symbols, and whose symbols cost nothing."""
+
+    rate_weight = 3 / 255**2
+
+    def __init__(self, channels):
+        self.inverse_gain = np.ones(channels, np.float32)
+
+    def dequantise(self, symbols):
+        return symbols.astype(np.float32)
+
+    def prices(self, symbols):
+        return np.zeros(symbols.shape, np.float32), np.zeros(symbols.shape, np.float32)
 
 
 def _refined(symbols, edges, rounds=200):
-    one = np.ones(len(symbols), np.float32)
     rows, columns = symbols.shape[1:]
     pixels = np.zeros((rows * 16, columns * 16, 3), np.uint8)
-    return refine(
-        symbols, pixels, one, 0 * one, _Quadratic(), 37, _free_of_charge,
-        weight=1.0, rounds=rounds, edges=edges,
-    )  # fmt: skip
+    point = _FreeOfCharge(len(symbols))
+    return refine(symbols, pixels, point, _Quadratic(), rounds=rounds, edges=edges)
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (1, 1), (64, 10), (50, 64)])

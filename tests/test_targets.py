@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gdncodec.codec import Codec, _compact
+from gdncodec.codec import Codec
 from gdncodec.container import unpack
+from gdncodec.encoder import encoder
+from gdncodec.encoder.encoder import _compact
 from gdncodec.encoder.fidelity import regions
 from gdncodec.encoder.targets import MAX_TRIALS, Target, parse_size, search
+from gdncodec.engines.torch import TorchTransforms
 from gdncodec.images.raster import Metadata, RasterImage
 from gdncodec.images.reading import from_pil
 
@@ -18,24 +21,22 @@ def tiny(tiny_model):
 
 
 @pytest.fixture
-def analyses(tiny, monkeypatch):
+def analyses(monkeypatch):
     """Qualities of what went through the analysis."""
     seen = []
-    original = tiny._engine.analysis
+    original = TorchTransforms.analysis
 
-    def counting(x, quality):
-        seen.append(quality)
-        return original(x, quality)
+    def counting(self, x):
+        seen.append(self.quality)
+        return original(self, x)
 
-    monkeypatch.setattr(tiny._engine, "analysis", counting)
+    monkeypatch.setattr(TorchTransforms, "analysis", counting)
     return seen
 
 
 @pytest.fixture
 def trials(monkeypatch):
     """Qualities that were tried."""
-    from gdncodec import codec
-
     tried = []
 
     def counting(measure, target):
@@ -45,7 +46,7 @@ def trials(monkeypatch):
 
         return search(measured, target)
 
-    monkeypatch.setattr(codec, "search", counting)
+    monkeypatch.setattr(encoder, "search", counting)
     return tried
 
 
@@ -63,7 +64,7 @@ def test_a_size_is_met_from_below_within_2_percent(tiny, photo, analyses, trials
     target = int(low + share * (high - low))
     del analyses[:]
     told = []
-    data = tiny.compress(RasterImage(photo), target=Target(target, "bytes"), on_trial=told.append)
+    data = tiny.compress_to(RasterImage(photo), Target(target, "bytes"), on_trial=told.append)
     assert 0.98 * target <= len(data) <= target
     assert analyses == trials
     assert len(trials) <= 8
@@ -76,13 +77,13 @@ def test_metadata_and_alpha_count_in_the_size(tiny, photo):
     alpha = np.random.default_rng(0).integers(0, 256, photo.shape[:2], np.uint8)
     whole = RasterImage(photo, metadata=Metadata(exif=bytes(5000)), alpha=alpha)
     target = len(tiny.compress(whole, 40)) + 7
-    data = tiny.compress(whole, target=Target(target, "bytes"))
+    data = tiny.compress_to(whole, Target(target, "bytes"))
     assert 0.98 * target <= len(data) <= target
 
 
 def test_bits_per_pixel_are_those_of_the_whole_file(tiny, photo):
     bpp = len(tiny.compress(RasterImage(photo), 30)) * 8 / (150 * 203)
-    data = tiny.compress(RasterImage(photo), target=Target(bpp, "bpp"))
+    data = tiny.compress_to(RasterImage(photo), Target(bpp, "bpp"))
     assert 0.98 * bpp <= len(data) * 8 / (150 * 203) <= bpp
 
 
@@ -101,7 +102,7 @@ def test_a_psnr_is_met_within_a_tenth_of_a_db(tiny, photo, analyses, trials, kin
 
     low, high = (reached(tiny.compress(source, quality)) for quality in (0, 100))
     del analyses[:]
-    data = tiny.compress(source, target=Target((low + high) / 2, "dB"))
+    data = tiny.compress_to(source, Target((low + high) / 2, "dB"))
     assert reached(data) == pytest.approx((low + high) / 2, abs=0.1)
     assert analyses == trials  # the file is made of what was measured
     assert len(trials) <= 8
@@ -116,7 +117,7 @@ def test_an_ms_ssim_is_met(tiny, photo):
         return metrics.ms_ssim(photo, tiny.decompress(data).pixels)
 
     wanted = (reached(0) + reached(100)) / 2
-    data = tiny.compress(RasterImage(photo), target=Target(wanted, "MS-SSIM", metrics.ms_ssim))
+    data = tiny.compress_to(RasterImage(photo), Target(wanted, "MS-SSIM", metrics.ms_ssim))
     found = reached(unpack(data).header.quality)
     assert metrics.to_db(found) == pytest.approx(metrics.to_db(wanted), abs=0.1)
 
@@ -127,7 +128,7 @@ def test_an_ms_ssim_is_met(tiny, photo):
 def test_an_unreachable_target_says_what_can_be_reached(tiny, photo, trials, value, unit):
     low, high = reachable(tiny, RasterImage(photo))
     with pytest.raises(ValueError, match=f"{unit} is out of reach: this image reaches") as error:
-        tiny.compress(RasterImage(photo), target=Target(value, unit))
+        tiny.compress_to(RasterImage(photo), Target(value, unit))
     assert len(trials) <= 8
     if unit == "bytes":
         assert f"reaches {low} to {high} bytes" in str(error.value)
@@ -137,7 +138,7 @@ def test_a_tiny_image_gets_what_its_coarse_sizes_allow(tiny):
     photo = RasterImage(np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8))
     low, high = reachable(tiny, photo)
     for target in range(low, high, 3):
-        assert low <= len(tiny.compress(photo, target=Target(target, "bytes"))) <= target
+        assert low <= len(tiny.compress_to(photo, Target(target, "bytes"))) <= target
 
 
 def test_symbols_are_kept_in_16_bits_only_where_they_fit():
@@ -145,11 +146,6 @@ def test_symbols_are_kept_in_16_bits_only_where_they_fit():
         symbols = np.array([[0, -largest]], np.int32)
         assert _compact(symbols).dtype == kind
         np.testing.assert_array_equal(_compact(symbols), symbols)
-
-
-def test_a_quality_and_a_target_exclude_each_other(tiny, photo):
-    with pytest.raises(ValueError, match="a quality is given"):
-        tiny.compress(RasterImage(photo), 50, target=Target(900, "bytes"))
 
 
 @pytest.mark.parametrize(

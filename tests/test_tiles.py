@@ -4,14 +4,15 @@ import weakref
 import numpy as np
 import pytest
 
-from gdncodec import codec
+from gdncodec import decoder
 from gdncodec.catalog import ModelEntry
 from gdncodec.codec import Codec
 from gdncodec.config import ModelConfig
 from gdncodec.container import ChunkType, pack, unpack
+from gdncodec.encoder import encoder
 from gdncodec.errors import FormatError, ImageError
 from gdncodec.images.raster import RasterImage
-from gdncodec.modelfile import load_model, save_model
+from gdncodec.modelfile import OperatingPoint, load_model, save_model
 from gdncodec.tiles import transforms as tiled
 from gdncodec.tiles.geometry import (
     ANALYSIS_HALO,
@@ -22,7 +23,7 @@ from gdncodec.tiles.geometry import (
     tiles,
     window_of,
 )
-from gdncodec.tiles.transforms import TiledTransforms
+from gdncodec.tiles.transforms import Tiling
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +45,10 @@ def file(tiny, large):
 
 
 def whole(codec):
-    """The transforms of a codec, without tiles."""
-    transforms = TiledTransforms(codec._engine, codec._model.config)
-    transforms._whole_analysis = transforms.whole_synthesis = True
-    return transforms
+    """What takes the images of a codec as one tile."""
+    tiling = Tiling(codec.model.config)
+    tiling.whole_analysis = tiling.whole_synthesis = True
+    return tiling
 
 
 def test_slices_cover_the_latent_in_raster_order():
@@ -59,9 +60,9 @@ def test_slices_cover_the_latent_in_raster_order():
 
 
 def test_tiles_leave_no_seams_in_the_latent(tiny, large):
-    gain = tiny._model.gain(80)[:, None, None]
-    at_once = list(whole(tiny).latents(large, 80))
-    tiled = list(tiny._transforms.latents(large, 80))
+    gain, transforms = tiny.model.at(80).gain[:, None, None], tiny.engine.at(80)
+    at_once = list(whole(tiny).latents(large, transforms))
+    tiled = list(Tiling(tiny.model.config).latents(large, transforms))
     assert len(at_once) == len(tiled) == 6
     flips = sum(
         (np.rint(a * gain) != np.rint(b * gain)).sum() for a, b in zip(at_once, tiled, strict=True)
@@ -70,12 +71,14 @@ def test_tiles_leave_no_seams_in_the_latent(tiny, large):
 
 
 def test_tiles_leave_no_seams_in_the_pixels(tiny, large):
-    latents = list(tiny._transforms.latents(large, 80))
+    tiling, transforms = Tiling(tiny.model.config), tiny.engine.at(80)
+    latents = list(tiling.latents(large, transforms))
     region = Region(0, 0, 2060, 1090)
     decoded = []
-    for transforms in (whole(tiny), tiny._transforms):
+    for way in (whole(tiny), tiling):
         pixels = np.zeros_like(large)
-        for where, part in transforms.pixels((1090, 2060), latents.__getitem__, region, 80):
+        load = latents.__getitem__
+        for where, part in way.pixels((1090, 2060), load, region, transforms):
             pixels[where] = part
         decoded.append(pixels.astype(int))
     differences = np.abs(decoded[0] - decoded[1])
@@ -84,7 +87,7 @@ def test_tiles_leave_no_seams_in_the_pixels(tiny, large):
 
 
 def test_tiles_cost_no_bytes(tiny, large, file, monkeypatch):
-    monkeypatch.setattr(tiny._transforms, "_whole_analysis", True)
+    monkeypatch.setattr(tiny.encoder._tiling, "whole_analysis", True)
     assert len(tiny.compress(RasterImage(large), 60)) == pytest.approx(len(file), rel=0.01)
 
 
@@ -94,16 +97,17 @@ def test_the_halos_are_no_wider_than_needed(tiny, large, monkeypatch, which, sid
     """With one position less, tiles show."""
     photo = large[:40, 20:1120]  # what tiles see is not flat where they begin
     halo = {"ANALYSIS_HALO": ANALYSIS_HALO, "SYNTHESIS_HALO": SYNTHESIS_HALO}[which]
-    right = list(tiny._transforms.latents(photo, 80))
+    tiling, transforms = Tiling(tiny.model.config), tiny.engine.at(80)
+    right = list(tiling.latents(photo, transforms))
     region = Region(0, 0, 1100, 40)
 
     def pixels():
-        parts = tiny._transforms.pixels((40, 1100), lambda n: right[n] * 8, region, 80)
+        parts = tiling.pixels((40, 1100), lambda n: right[n] * 8, region, transforms)
         return [part.astype(int) for _, part in parts]
 
     expected = right if which == "ANALYSIS_HALO" else pixels()
     monkeypatch.setattr(tiled, which, halo._replace(**{side: getattr(halo, side) - 1}))
-    found = list(tiny._transforms.latents(photo, 80)) if which == "ANALYSIS_HALO" else pixels()
+    found = list(tiling.latents(photo, transforms)) if which == "ANALYSIS_HALO" else pixels()
     assert max(np.abs(a - b).max() for a, b in zip(expected, found, strict=True)) > 1e-3
 
 
@@ -130,15 +134,15 @@ def test_a_region_is_what_the_whole_image_shows_there(tiny, file):
     ],
 )
 def test_a_region_decodes_only_the_slices_it_needs(tiny, file, monkeypatch, region, needed):
-    parts = tiny._checked_parts(unpack(file), 10**9)
+    parts = tiny.decoder.coded_slices(unpack(file))
     decoded = []
-    original = tiny._decoded
+    original = OperatingPoint.decode
 
-    def counting(header, part):
-        decoded.append([p.data for p in parts].index(part.data))
-        return original(header, part)
+    def counting(self, data, shape):
+        decoded.append([p.data for p in parts].index(data))
+        return original(self, data, shape)
 
-    monkeypatch.setattr(tiny, "_decoded", counting)
+    monkeypatch.setattr(OperatingPoint, "decode", counting)
     tiny.decompress(file, region=region)
     assert sorted(decoded) == needed
 
@@ -165,24 +169,24 @@ def test_window_of_a_region_is_the_positions_it_touches():
 
 
 class Blocks:
-    """An engine whose latent is one sample of 16 x 16 pixels."""
+    """Transforms whose latent is one sample of 16 x 16 pixels."""
 
-    def analysis(self, x, quality):
+    def analysis(self, x):
         return np.float32(x[::16, ::16, 0])[None]
 
-    def synthesis(self, y, quality, depth=8):
+    def synthesis(self, y, depth=8):
         pixels = np.repeat(np.repeat(y[0], 16, 0), 16, 1)
         return np.dstack([pixels] * 3).astype(np.uint8)
 
 
 @pytest.mark.parametrize("shape", [(40, 5000), (5000, 40), (3000, 3100), (1, 1)])
 def test_every_slice_is_loaded_once_and_forgotten_early(shape):
-    transforms = TiledTransforms(Blocks(), ModelConfig())
+    tiling = Tiling(ModelConfig())
     pixels = np.zeros((*shape, 3), np.uint8)
     pixels += (np.add.outer(np.arange(shape[0]) // 16, np.arange(shape[1]) // 16) % 256)[
         ..., None
     ].astype(np.uint8)
-    latents = list(transforms.latents(pixels, 50))
+    latents = list(tiling.latents(pixels, Blocks()))
     loaded, alive, most = [], weakref.WeakValueDictionary(), 0
 
     def load(number):
@@ -192,7 +196,7 @@ def test_every_slice_is_loaded_once_and_forgotten_early(shape):
 
     found = np.zeros_like(pixels)
     region = Region(0, 0, shape[1], shape[0])
-    for where, part in transforms.pixels(shape, load, region, 50):
+    for where, part in tiling.pixels(shape, load, region, Blocks()):
         found[where] = part
         most = max(most, len(alive))
     np.testing.assert_array_equal(found, pixels)
@@ -230,17 +234,17 @@ def test_a_norm_that_measures_the_whole_image_gets_the_whole_image(seeing_all, l
     """Tiles would give another result, so there is one extent, in slices all the same."""
     photo = large[:1040, :1100]
     data = seeing_all.compress(RasterImage(photo), 60)
-    parts = seeing_all._checked_parts(unpack(data), 10**9)
+    parts = seeing_all.decoder.coded_slices(unpack(data))
     assert len(parts) == 4
-    header = unpack(data).header
+    point, transforms = seeing_all.model.at(60), seeing_all.engine.at(60)
     symbols = np.empty((12, 65, 69), np.int32)
     for where, part in zip(slices(65, 69), parts, strict=True):
-        symbols[:, where[0], where[1]] = seeing_all._decoded(header, part)
-    y_hat = symbols * seeing_all._model.inverse_gain(60)[:, None, None]
-    expected = seeing_all._engine.synthesis(y_hat.astype(np.float32), 60)[:1040, :1100]
+        symbols[:, where[0], where[1]] = point.decode(*part)
+    y_hat = point.dequantise(symbols)
+    expected = transforms.synthesis(y_hat)[:1040, :1100]
     found = seeing_all.decompress(data).pixels
     np.testing.assert_array_equal(found, expected)
-    tile = seeing_all._engine.synthesis(y_hat[:, :30, :30].astype(np.float32), 60)[:400, :400]
+    tile = transforms.synthesis(y_hat[:, :30, :30].copy())[:400, :400]
     assert np.abs(tile.astype(int) - expected[:400, :400]).max() > 1
 
 
@@ -253,7 +257,8 @@ def test_a_norm_that_measures_the_whole_image_decodes_no_regions(seeing_all, pho
 def test_a_norm_that_measures_the_whole_image_has_a_limit(seeing_all, photo, monkeypatch):
     data = seeing_all.compress(RasterImage(photo))
     monkeypatch.setattr(tiled, "MAX_WHOLE_PIXELS", 30000)
-    monkeypatch.setattr(codec, "MAX_WHOLE_PIXELS", 30000)
+    monkeypatch.setattr(encoder, "MAX_WHOLE_PIXELS", 30000)
+    monkeypatch.setattr(decoder, "MAX_WHOLE_PIXELS", 30000)
     with pytest.raises(ImageError, match="measures all of an image"):
         seeing_all.compress(RasterImage(photo))
     with pytest.raises(FormatError, match="over the limit"):

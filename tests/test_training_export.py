@@ -26,8 +26,8 @@ def test_tables_are_fitted_to_the_latents_of_each_quality(photo):
             network.g_a.get_parameter(f"scale_{i}")[0] = -1.0
         network.g_a[6].bias.zero_()
     model, _ = export_model(network, [photo])
-    assert model.silent(0).all()
-    assert not model.silent(100).any()
+    assert model.at(0).silent.all()
+    assert not model.at(100).silent.any()
 
 
 def test_channels_that_are_never_coded_are_left_out(photo, tmp_path, monkeypatch):
@@ -63,9 +63,9 @@ def test_bins_of_channels_that_hold_flat_colours_become_finer(photo):
         assert model.config.latent_channels == CONFIG.latent_channels
     expected = [1.5, 1.0, 1.5, 1.5, 1.0, 1.5]
     for quality in (0.0, 33.0, 100.0):
-        finer = fine.gain(quality) / wide.gain(quality)
+        finer = fine.at(quality).gain / wide.at(quality).gain
         np.testing.assert_allclose(finer, expected, rtol=1e-5)
-        wider = wide.inverse_gain(quality) / fine.inverse_gain(quality)
+        wider = wide.at(quality).inverse_gain / fine.at(quality).inverse_gain
         np.testing.assert_allclose(wider, expected, rtol=1e-5)
 
 
@@ -77,14 +77,14 @@ def test_an_exported_model_says_the_same_as_the_network(photo):
             if "scale_" in name or "shift_" in name:
                 value += 0.1 * torch.randn_like(value)
     model, _ = export_model(network, [photo])
-    engine = TorchEngine(model)
+    transforms = TorchEngine(model).at(33.0)
     pixels = photo[:64, :96]
-    y = engine.analysis(pixels, 33.0)
+    y = transforms.analysis(pixels)
     x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
         where = place(torch.tensor([33.0]), CONFIG.gain_nodes)
         expected = network.g_a(x - 0.5, where)[0].numpy()
         gain, inverse, _ = network.gains(where)
     np.testing.assert_allclose(y, expected, atol=2e-3 * np.abs(expected).max())
-    np.testing.assert_allclose(model.gain(33.0), gain.flatten().numpy(), rtol=1e-5)
-    np.testing.assert_allclose(model.inverse_gain(33.0), inverse.flatten().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(model.at(33.0).gain, gain.flatten().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(model.at(33.0).inverse_gain, inverse.flatten().numpy(), rtol=1e-5)

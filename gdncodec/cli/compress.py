@@ -52,14 +52,11 @@ def compress(
     with Progress("compressing", source, work.quiet) as progress:
         work.set_threads()
         image = read_source(source, **reading)
-        data = _codec(model, work.device).compress(
-            image,
-            aim.quality,
-            target=target,
-            effort=effort,
-            progress=progress,
-            on_trial=progress.trial,
-        )
+        codec = _codec(model, work.device)
+        if target:
+            data = codec.compress_to(image, target, effort=effort, on_trial=progress.trial)
+        else:
+            data = codec.compress(image, aim.quality, effort=effort, progress=progress)
     write_data(output, data, overwrite=force)
     if not work.quiet:
         for notice in image.notices:

@@ -18,31 +18,28 @@ if TYPE_CHECKING:
 
 __all__ = ["fidelity", "regions"]
 
-_SIDE = 1024
-"""About the side of the parts in which an image is measured."""
-
 
 def fidelity(
     original: NDArray[Any],
     decode: Callable[[Region], Iterable[tuple[Rectangle, NDArray[Any]]]],
+    parts: Iterable[Region],
     measure: Callable[[Any, Any], float] | None = None,
-    side: int = _SIDE,
 ) -> float:
     """Return the PSNR of an image over all samples in dB, or the mean of another measure.
 
     Args:
         original: (H, W, 3) uint8 or uint16.
-        decode: gives the parts of a region, with their rows and columns in it.
+        decode: yields the pixels of a region piece by piece, each with its rows and columns in the
+            region.
+        parts: regions that make up the image; each is decoded and measured at once.
         measure: takes two uint8 arrays (H, W, 3), original and decoded; None takes the PSNR.
-        side: about the side of the regions that are decoded.
     """
     total, samples = 0.0, 0
-    height, width, _ = original.shape
-    for region in regions(height, width, side):
+    for region in parts:
         wanted = original[region.rectangle]
         decoded = np.empty_like(wanted)
-        for where, part in decode(region):
-            decoded[where] = part
+        for where, piece in decode(region):
+            decoded[where] = piece
         samples += wanted.size
         if measure is None:
             total += float(np.square(wanted.astype(np.float64) - decoded).sum())
@@ -54,12 +51,20 @@ def fidelity(
     return psnr(mean, np.iinfo(original.dtype).max)
 
 
-def regions(height: int, width: int, side: int) -> Iterator[Region]:
-    """Yield parts of an image, of about the same size."""
-    ys, xs = (
-        [n * i // round(max(n / side, 1)) for i in range(round(max(n / side, 1)) + 1)]
-        for n in (height, width)
-    )
+def regions(height: int, width: int, side: int = 1024) -> Iterator[Region]:
+    """Yield parts of an image, all of about the same size.
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        side: about the side of a part, in pixels.
+    """
+    ys, xs = (_even_cuts(n, round(max(n / side, 1))) for n in (height, width))
     for top, bottom in pairwise(ys):
         for left, right in pairwise(xs):
             yield Region(left, top, right - left, bottom - top)
+
+
+def _even_cuts(length: int, parts: int) -> list[int]:
+    """Return the parts + 1 positions from 0 to the length that divide it evenly."""
+    return [length * i // parts for i in range(parts + 1)]

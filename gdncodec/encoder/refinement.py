@@ -1,61 +1,46 @@
 """Better symbols for the same decoder: rate-distortion optimised quantisation.
 
-Rounding takes each latent to the nearest bin on its own. But the synthesis mixes them, and some
-cost more bits than others. Here symbols are moved by one, again and again, where that lowers
-``bits + lambda * 255^2 * MSE``:
+Rounding takes each latent value to the nearest symbol on its own. But the synthesis mixes the
+symbols, and some cost more bits than others. Here symbols are changed by 1, in several rounds,
+where that lowers ``bits + lambda * 255^2 * MSE``:
 
-* how the squared error changes is ``gradient * step + curvature * step^2``, with the gradient
-  through the synthesis, and a curvature for each channel that is probed once;
-* how the bits change follows from the tables that the contexts choose now, and a symbol that moves
-  away from zero pays for the contexts that it raises;
-* only some of the moves that pay are made at a time, and the curvature is exaggerated, because each
-  move is judged as if it were the only one.
+* the squared error changes by ``gradient * step + curvature * step^2``, with the gradient through
+  the synthesis and a curvature for each channel that is estimated once;
+* the bits change as the tables that the current contexts select say, and a symbol that moves away
+  from zero pays for the contexts that it raises;
+* each round makes only some of the changes that pay, and overestimates the curvature, because each
+  change is judged as if it were the only one.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gdncodec.tiles.geometry import Halo, Rectangle, cut, in_pixels, overlap, tiles, within
+from gdncodec.tiles.geometry import Halo, cut, in_pixels, overlap, tiles, within
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ROUNDS", "Edges", "GradientEngine", "Pricing", "refine"]
+    from gdncodec.engines import Transforms
+    from gdncodec.modelfile import OperatingPoint
+
+__all__ = ["ROUNDS", "Edges", "refine"]
 
 ROUNDS = (0, 2, 4, 8, 12, 16, 24, 32, 48, 64)
-"""Rounds of moves at the efforts 0 to 9."""
+"""Rounds at the efforts 0 to 9."""
 
-_SIDE = 48  # largest side, in latent positions, of what the gradient goes through at once
-_SHARE = 0.1  # of the moves that pay, made in a round
+_SIDE = 48  # largest side, in latent positions, of the windows in which gradients are computed
+_SHARE = 0.1  # of the changes that pay, made in one round
 _CAUTION = 2.5  # times the curvature
 _AWAY = 4.0  # bits that a step away from zero costs the symbols around and after it
-_REACH = 2  # latent positions around its own whose pixels a symbol changes
-
-
-class GradientEngine(Protocol):
-    """What differentiates the synthesis; see :class:`gdncodec.engines.torch.TorchEngine`."""
-
-    def error_gradient(
-        self, y: NDArray[np.float32], quality: float, x: NDArray[Any], where: Rectangle
-    ) -> NDArray[np.float32]: ...
-
-    def curvature(self, y: NDArray[np.float32], quality: float) -> NDArray[np.float32]: ...
-
-
-class Pricing(Protocol):
-    """What moves cost: bits that one more and one less would add to (M, rows, columns) symbols."""
-
-    def __call__(
-        self, symbols: NDArray[np.int32], /
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+_REACH = 2  # a symbol changes the pixels of so many latent positions around its own
 
 
 class Edges(NamedTuple):
-    """Whether the image ends where the symbols do; beyond other edges it goes on."""
+    """Whether the image ends where the symbols do; beyond the other edges it continues."""
 
     top: bool
     bottom: bool
@@ -66,45 +51,40 @@ class Edges(NamedTuple):
 def refine(
     symbols: NDArray[np.int32],
     pixels: NDArray[Any],
-    inverse_gain: NDArray[np.float32],
-    centre: NDArray[np.float32],
-    engine: GradientEngine,
-    quality: float,
-    prices: Pricing,
+    point: OperatingPoint,
+    transforms: Transforms,
     *,
-    weight: float,
     rounds: int,
     edges: Edges,
 ) -> NDArray[np.int32]:
-    """Return symbols that cost less for what they give.
+    """Return symbols with a lower rate-distortion cost.
 
-    Near an edge beyond which the image goes on symbols stay as they are.
+    Symbols near an edge beyond which the image continues are not changed.
 
     Args:
         symbols: (M, rows, columns), rounded.
         pixels: (H, W, 3) uint8 or uint16, H and W at most 16 times rows and columns.
-        inverse_gain: (M,); symbol times inverse gain, plus centre, is the latent.
-        centre: (M,).
-        engine: differentiates the synthesis.
-        quality: 0 to 100.
-        prices: what moves cost in bits.
-        weight: bits that a squared error of 1 is worth, of samples in [0, 1].
-        rounds: how often to move.
+        point: the model at the quality of the symbols, trained on mean squared error.
+        transforms: those of the model at that quality.
+        rounds: how many rounds of changes.
         edges: where the image ends.
     """
     symbols = symbols.copy()
     rng = np.random.default_rng(0)
-    scale = inverse_gain[:, None, None]
+    scale = point.inverse_gain[:, None, None]
+    # In bits for a squared error of 1 in one sample in [0, 1]; lambda is for bits per pixel and the
+    # mean over its three samples.
+    weight = point.rate_weight * 255**2 / 3
     free = _free(symbols.shape[1:], edges)
-    caution: NDArray[np.float32] | None = None
+    caution: NDArray[np.floating[Any]] | None = None
     for _ in range(rounds):
-        y = symbols * scale + centre[:, None, None]
+        y = point.dequantise(symbols)
         if caution is None:
             rows, columns = (slice(0, min(_SIDE, n)) for n in y.shape[1:])
-            bend = engine.curvature(np.ascontiguousarray(y[:, rows, columns]), quality)
-            caution = _CAUTION * weight * (bend * inverse_gain**2)[:, None, None]
-        slope = weight * scale * _gradient(y, quality, pixels, engine)
-        more, less = prices(symbols)
+            bend = transforms.curvature(np.ascontiguousarray(y[:, rows, columns]))
+            caution = _CAUTION * weight * (bend * point.inverse_gain**2)[:, None, None]
+        slope = weight * scale * _gradient(y, pixels, transforms)
+        more, less = point.prices(symbols)
         more, less = more + slope + caution, less - slope + caution
         more += _AWAY * (symbols >= 0)
         less += _AWAY * (symbols <= 0)
@@ -114,7 +94,7 @@ def refine(
 
 
 def _free(shape: tuple[int, ...], edges: Edges) -> NDArray[np.bool_]:
-    """Return the positions (rows, columns) that see all the pixels that they change."""
+    """Return the positions (rows, columns) all of whose pixels are known."""
     margin = 2 * _REACH
     ends = ((edges.top, edges.bottom), (edges.left, edges.right))
     free = np.zeros(shape, bool)
@@ -127,13 +107,13 @@ def _free(shape: tuple[int, ...], edges: Edges) -> NDArray[np.bool_]:
 
 
 def _gradient(
-    y: NDArray[np.float32], quality: float, pixels: NDArray[Any], engine: GradientEngine
-) -> NDArray[np.float32]:
+    y: NDArray[np.float32], pixels: NDArray[Any], transforms: Transforms
+) -> NDArray[np.float64]:
     """Return the gradient of the squared error, from windows that each fit into memory."""
     _, rows, columns = y.shape
     largest = max(rows, columns)
     side = math.ceil(largest / math.ceil(largest / _SIDE))
-    gradient = np.empty_like(y)
+    gradient = np.empty(y.shape)
     image = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
     around = tiles(rows, columns, Halo(_REACH, _REACH), side=side)
     for changed, seen in zip(
@@ -141,7 +121,8 @@ def _gradient(
     ):
         where = overlap(in_pixels(changed.outer), image)
         window = np.ascontiguousarray(cut(y, seen.outer))
-        place = within(where, in_pixels(seen.outer))
-        part = engine.error_gradient(window, quality, pixels[where], place)
+        part = transforms.error_gradient(
+            window, pixels[where], within(where, in_pixels(seen.outer))
+        )
         cut(gradient, seen.inner)[...] = cut(part, within(seen.inner, seen.outer))
     return gradient

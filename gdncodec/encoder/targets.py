@@ -10,32 +10,47 @@ from gdncodec.measures import ms_ssim_db
 __all__ = ["MAX_TRIALS", "Target", "Unit", "parse_size", "search"]
 
 MAX_TRIALS = 8
-"""Qualities that are tried at most."""
+"""Largest number of qualities that are tried."""
 
 Unit = Literal["bytes", "bpp", "dB", "MS-SSIM"]
 """``bytes``, ``bpp``, ``dB`` of PSNR, or ``MS-SSIM``."""
 
-_FIRST = 5000
-_LAST = 10000
+_FIRST = 5000  # the quality tried first, in hundredths
+_LAST = 10000  # the highest quality, in hundredths
 _SIZE_TOLERANCE = 0.02
 _DB_TOLERANCE = 0.05
+
 _TYPICAL_SLOPE: dict[Unit, float] = {"bytes": 0.03, "bpp": 0.03, "dB": 0.14, "MS-SSIM": 0.14}
+"""Change of a scaled number for one step of quality, which the second trial goes by."""
+
+_OVERSHOOT = 1.1
+"""Extrapolation goes this much too far, so that the target lies between two trials next."""
+
+_LEAST_SLOPE = 0.1
+"""Share of the typical slope below which a measured one is not believed: it may be noise."""
+
+_EXTRAPOLATED = 2
+"""Trials to extrapolate from; if all are on one side of the target, an end of the scale is next."""
+
+_CURVED = 5
+"""Trials after which a size is no longer looked for on a curve, which may creep towards it."""
+
 _PREFIXES = {"": 1, "k": 1000, "m": 1000**2, "ki": 1024, "mi": 1024**2}
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a file, or the image decoded from it, shall measure.
+    """What the file, or the image decoded from it, should measure.
 
     Args:
-        value: the number to reach. A size is met when it is not exceeded, and missed by 2 % at
-            most; a PSNR, or an MS-SSIM in decibels, when it is met within 0.05 dB.
+        value: the number to reach. A size is met by a file that is not larger and at most 2 %
+            smaller; a PSNR, or an MS-SSIM in decibels, within 0.05 dB.
         unit: ``bytes`` or ``bpp`` of the whole file; ``dB`` of PSNR over all samples of the image
             without its alpha; or ``MS-SSIM`` as ``measure`` gives it.
         measure: for MS-SSIM: takes two uint8 arrays (H, W, 3), original and decoded.
 
     Raises:
-        ValueError: the value can be no such number.
+        ValueError: no file or image can have this value.
     """
 
     value: float
@@ -84,18 +99,18 @@ def parse_size(text: str) -> int:
 
 
 def search(measure: Callable[[float], float], target: Target) -> float:
-    """Return the quality whose measured number meets the target.
+    """Return the quality at which the measured number meets the target.
 
-    Where numbers are too coarse to meet it, as in tiny images, that is the best quality found
-    whose size does not exceed the target, or the one whose image comes next to it.
+    Where no quality meets it, as in tiny images whose sizes differ by steps, return the highest
+    quality tried whose size does not exceed the target, or the one whose image comes closest.
 
     Args:
-        measure: gives the number of the target's unit at a quality, rising with the quality;
+        measure: returns the number in the target's unit at a quality, which rises with the quality;
             called at most :data:`MAX_TRIALS` times.
         target: what to meet.
 
     Raises:
-        ValueError: no quality meets the target; the message says what can be reached.
+        ValueError: no quality meets the target; the message gives the range that can be reached.
     """
     low, high = target.interval
     seen: dict[int, float] = {}
@@ -125,7 +140,12 @@ def search(measure: Callable[[float], float], target: Target) -> float:
 
 
 def _next_step(seen: dict[int, float], target: Target) -> int | None:
-    """Return the next quality to try, in hundredths; None when there is none between."""
+    """Return the next quality to try, in hundredths; None if none is left between two trials.
+
+    Args:
+        seen: scaled numbers by quality, in hundredths; none of them meets the target.
+        target: what to meet.
+    """
     if not seen:
         return _FIRST
     low, high = target.interval
@@ -137,12 +157,12 @@ def _next_step(seen: dict[int, float], target: Target) -> int | None:
     if below >= 0 and above <= _LAST:
         rise = seen[above] - seen[below]
         step = _interpolated(seen, aim)
-        if math.isfinite(rise) and (len(seen) > 5 or not target.is_size):
-            # The chord: a curve through three points is bent by kinks beside the aim.
+        if math.isfinite(rise) and (len(seen) > _CURVED or not target.is_size):
+            # A straight line: kinks beside the target would bend a curve through three points.
             step = below + (above - below) * (aim - seen[below]) / rise
-        elif not below < step < above or len(seen) == 5:  # interpolation creeps
+        elif not below < step < above or len(seen) == _CURVED:
             step = (below + above) / 2
-    elif len(seen) > 2:
+    elif len(seen) > _EXTRAPOLATED:
         step = 0 if below < 0 else _LAST
     else:
         step = _extrapolated(seen, aim, _TYPICAL_SLOPE[target.unit] / 100)
@@ -150,16 +170,16 @@ def _next_step(seen: dict[int, float], target: Target) -> int | None:
 
 
 def _extrapolated(seen: dict[int, float], aim: float, slope: float) -> float:
-    """Go on from the tried quality next to the aim, a little too far so that it is enclosed."""
+    """Continue the line through the trials, or one of a typical slope, to a little past the aim."""
     near = min(seen, key=lambda q: abs(seen[q] - aim))
     if len(seen) > 1:
         first, *_, last = sorted(seen)
-        slope = max((seen[last] - seen[first]) / (last - first), slope / 10)
-    return near + 1.1 * (aim - seen[near]) / slope
+        slope = max((seen[last] - seen[first]) / (last - first), _LEAST_SLOPE * slope)
+    return near + _OVERSHOOT * (aim - seen[near]) / slope
 
 
 def _interpolated(seen: dict[int, float], aim: float) -> float:
-    """Return the quality at the aim on a curve through the three tried numbers next to it."""
+    """Return the quality at the aim on a curve (Lagrange's) through the three nearest trials."""
     usable = [(value, q) for q, value in seen.items() if math.isfinite(value)]
     nearest = sorted(usable, key=lambda pair: abs(pair[0] - aim))[:3]
     if len({value for value, _ in nearest}) < len(nearest):

@@ -1,25 +1,24 @@
-"""Slices of latents to bytes and back: which table codes a symbol, from what was coded before it.
+"""Slices of latents to bytes and back: the symbols coded so far choose the table of the next.
 
 Channels are coded in groups, and each group in the three phases of
 :mod:`gdncodec.entropy.phases`, so that every step is a few vectorised operations.
 
-The context of a symbol is an integer-weighted sum of magnitudes that the decoder already knows:
+The context of a symbol is a sum, with integer weights, of magnitudes the decoder already knows:
 
 * those of the channels of earlier groups at the same position;
 * in phases 1 and 2 also those of its four diagonal or nearest neighbours in its own channel.
 
-The sum picks one of 16 levels, and quality, channel, phase and level pick the table. Groups and
-weights come in a few sets, because at low qualities other channels are busy than at high ones. A
-channel that is silent at a quality is not coded: all of its symbols are zero.
+The sum selects one of 16 levels; quality, channel, phase and level select the table. There are a
+few sets of groups and weights, because different channels are active at low and at high qualities.
+A channel that is silent at a quality is not coded: all of its symbols are zero.
 
-All of it is in integers: the sums stay below 2**24, so a matrix product in float32 gives them
-exactly, in any order and on any machine.
+All of this is integer arithmetic: the sums stay below 2**24, so a matrix product in float32
+computes them exactly, in any order and on any machine.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -40,6 +39,7 @@ __all__ = [
     "QUALITY_ROWS",
     "SILENT",
     "Contexts",
+    "Plan",
     "Step",
     "decode_slice",
     "encode_slice",
@@ -55,7 +55,7 @@ QUALITY_ROWS = 101
 """Tables are chosen for the whole qualities 0 to 100."""
 
 SILENT = 255
-"""Stands in place of a table where a channel is not coded."""
+"""In place of a table where a channel is not coded."""
 
 MAX_WEIGHTS = ((1 << 24) - 1) // LARGEST
 """Weights of one context, those of each neighbour included, add up to no more."""
@@ -72,12 +72,12 @@ _NEIGHBOURS = 4  # at most, in each phase
 
 
 class Step(NamedTuple):
-    """What is coded at once: some channels at the positions of one phase."""
+    """Symbols that are coded together: some channels at the positions of one phase."""
 
     phase: int
     channels: NDArray[np.intp]
     earlier: NDArray[np.intp]
-    """Channels that were coded before and count."""
+    """Channels coded before that have a weight."""
     weights: NDArray[np.float32]
     """Of the earlier channels (channels, earlier)."""
     near_weights: NDArray[np.float32]
@@ -96,7 +96,7 @@ class Contexts:
         neighbour_weights: (S, 3, M) integers >= 0, of the neighbours in each phase; zero in phase
             0, which has none. With the weights of one context they add up to MAX_WEIGHTS at most.
         table_of: (101, M, 3, 16) uint8, the table at each whole quality, by channel, phase, level;
-            SILENT in all of a channel's places, or in none.
+            SILENT in all entries of a channel, or in none.
 
     Raises:
         ModelError: the arrays do not fit each other.
@@ -134,75 +134,92 @@ class Contexts:
         near = _NEIGHBOURS * self.neighbour_weights.astype(np.int64)
         return int((self.weights.sum(axis=-1, dtype=np.int64) + near).max())
 
-    def silent(self, quality_row: int) -> NDArray[np.bool_]:
-        """Return which channels (M,) are not coded at a whole quality."""
-        return self.table_of[quality_row, :, 0, 0] == SILENT
+    def at(self, quality_row: int) -> Plan:
+        """Return how slices are coded at a whole quality, 0 to 100."""
+        chosen = self.set_of_row[quality_row]
+        return Plan(
+            self.group_of_channel[chosen],
+            self.weights[chosen],
+            self.neighbour_weights[chosen],
+            self.table_of[quality_row],
+        )
 
-    def tables_of(
-        self, step: Step, levels: NDArray[np.uint8], quality_row: int
-    ) -> NDArray[np.uint8]:
+
+class Plan:
+    """How slices are coded at one quality.
+
+    Args:
+        groups: (M,) integers; groups of channels are coded in their order.
+        weights: (3, M, M) integers, see :class:`Contexts`.
+        neighbour_weights: (3, M) integers.
+        table_of: (M, 3, 16) uint8, the table by channel, phase and level, or SILENT.
+    """
+
+    def __init__(
+        self,
+        groups: NDArray[Any],
+        weights: NDArray[Any],
+        neighbour_weights: NDArray[Any],
+        table_of: NDArray[np.uint8],
+    ) -> None:
+        self._table_of = table_of
+        self.silent: NDArray[np.bool_] = table_of[:, 0, 0] == SILENT
+        """Which channels (M,) are not coded: their symbols must be 0."""
+        self.steps = tuple(_steps(groups, weights, neighbour_weights, ~self.silent))
+        """The steps of a slice, in coding order."""
+
+    def tables_of(self, step: Step, levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the table of every symbol of a step, flat."""
-        choice = self.table_of[quality_row, step.channels, step.phase]
+        choice = self._table_of[step.channels, step.phase]
         first = LEVELS * np.arange(len(choice))[:, None]
         return choice.take((levels + first).ravel())
 
-    def steps(self, quality_row: int) -> tuple[Step, ...]:
-        """Return the steps of a slice at a whole quality, in coding order."""
-        plans = self._plans
-        if quality_row not in plans:
-            plans[quality_row] = tuple(self._make_steps(quality_row))
-        return plans[quality_row]
 
-    def _make_steps(self, quality_row: int) -> Iterator[Step]:
-        chosen = self.set_of_row[quality_row]
-        groups = self.group_of_channel[chosen]
-        coded = ~self.silent(quality_row)
-        for group in np.unique(groups[coded]):
-            channels = np.flatnonzero((groups == group) & coded)
-            for phase in range(PHASES):
-                rows = self.weights[chosen, phase, channels]
-                earlier = np.flatnonzero(rows.any(axis=0) & coded)
-                near = self.neighbour_weights[chosen, phase, channels, None].astype(np.float32)
-                yield Step(phase, channels, earlier, rows[:, earlier].astype(np.float32), near)
-
-    @cached_property
-    def _plans(self) -> dict[int, tuple[Step, ...]]:
-        return {}
+def _steps(
+    groups: NDArray[Any],
+    weights: NDArray[Any],
+    neighbour_weights: NDArray[Any],
+    coded: NDArray[np.bool_],
+) -> Iterator[Step]:
+    for group in np.unique(groups[coded]):
+        channels = np.flatnonzero((groups == group) & coded)
+        for phase in range(PHASES):
+            rows = weights[phase, channels]
+            earlier = np.flatnonzero(rows.any(axis=0) & coded)
+            near = neighbour_weights[phase, channels, None].astype(np.float32)
+            yield Step(phase, channels, earlier, rows[:, earlier].astype(np.float32), near)
 
 
 def levels_of(step: Step, magnitudes: Magnitudes) -> NDArray[np.uint8]:
-    """Return the levels (channels, positions) of a step; what comes later does not count."""
+    """Return the levels (channels, positions) of a step; symbols coded later have no influence."""
     context = step.weights @ magnitudes.of_phase[step.phase][step.earlier]
     if step.phase > 0:
         context += step.near_weights * magnitudes.sum_near(step.phase, step.channels)
     return _LEVEL_OF.take(context.astype(np.intp), mode="clip")
 
 
-def encode_slice(
-    symbols: NDArray[Any], contexts: Contexts, tables: Tables, quality_row: int
-) -> bytes:
+def encode_slice(symbols: NDArray[Any], plan: Plan, tables: Tables) -> bytes:
     """Return the coded words of a slice.
 
     Args:
         symbols: (M, rows, columns) integers.
-        contexts: how tables are chosen.
+        plan: how slices are coded at the image's quality.
         tables: the bank of tables.
-        quality_row: the whole quality nearest to the image's.
 
     Raises:
         ValueError: a symbol is out of range, or a silent channel is not zero.
     """
-    if symbols[contexts.silent(quality_row)].any():
-        msg = f"a channel that is silent at quality {quality_row} must be zero"
+    if symbols[plan.silent].any():
+        msg = "a channel that is silent at this quality must be zero"
         raise ValueError(msg)
     coder = stream.queue.RangeEncoder()
-    for values, table_of in _walk(symbols, contexts, quality_row):
+    for values, table_of in _walk(symbols, plan):
         encode_symbols(coder, values, table_of, tables)
     return coder.get_compressed().astype("<u4").tobytes()
 
 
 def decode_slice(
-    data: bytes, shape: tuple[int, int], contexts: Contexts, tables: Tables, quality_row: int
+    data: bytes, shape: tuple[int, int], plan: Plan, tables: Tables
 ) -> NDArray[np.int32]:
     """Return the symbols (M, rows, columns) that :func:`encode_slice` was given.
 
@@ -213,12 +230,12 @@ def decode_slice(
         msg = f"coded data must be a multiple of 4 bytes, got {len(data)}"
         raise FormatError(msg)
     coder = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
-    channels = contexts.table_of.shape[1]
+    channels = plan.silent.size
     parts, magnitudes = zeros_by_phase(channels, shape, np.int32), Magnitudes(channels, shape)
     try:
-        for step in contexts.steps(quality_row):
+        for step in plan.steps:
             levels = levels_of(step, magnitudes)
-            table_of = contexts.tables_of(step, levels, quality_row)
+            table_of = plan.tables_of(step, levels)
             found = decode_symbols(coder, table_of, tables).reshape(levels.shape)
             parts[step.phase][step.channels] = found
             magnitudes.learn(step.phase, step.channels, found)
@@ -232,27 +249,25 @@ def decode_slice(
     return in_raster(parts, shape)
 
 
-def slice_information(
-    symbols: NDArray[Any], contexts: Contexts, tables: Tables, quality_row: int
-) -> float:
+def slice_information(symbols: NDArray[Any], plan: Plan, tables: Tables) -> float:
     """Return what the tables say the symbols of a slice cost, in bits."""
-    parts = _walk(symbols, contexts, quality_row)
+    parts = _walk(symbols, plan)
     return sum(information(values, table_of, tables) for values, table_of in parts)
 
 
 def slice_prices(
-    symbols: NDArray[Any], contexts: Contexts, tables: Tables, quality_row: int
+    symbols: NDArray[Any], plan: Plan, tables: Tables
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the bits that one more, and one less, would add to each symbol of a slice.
+    """Return the bits that adding 1, and subtracting 1, would add to each symbol of a slice.
 
-    Contexts are those of the symbols as they are. Silent channels must stay: infinitely many.
+    The contexts are those of the symbols as they are. The price of a silent channel is infinite.
     """
     magnitudes = Magnitudes.of(symbols)
     entries = by_phase(np.clip(symbols, -REACH, REACH) + REACH)
     more, less = ([np.full(e.shape, np.inf, np.float32) for e in entries] for _ in range(2))
-    for step in contexts.steps(quality_row):
+    for step in plan.steps:
         levels = levels_of(step, magnitudes)
-        table_of = contexts.tables_of(step, levels, quality_row).reshape(levels.shape)
+        table_of = plan.tables_of(step, levels).reshape(levels.shape)
         entry = entries[step.phase][step.channels]
         for found, price in zip((more, less), tables.prices, strict=True):
             found[step.phase][step.channels] = price[table_of, entry]
@@ -260,12 +275,10 @@ def slice_prices(
     return in_raster(more, shape), in_raster(less, shape)
 
 
-def _walk(
-    symbols: NDArray[Any], contexts: Contexts, quality_row: int
-) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8]]]:
+def _walk(symbols: NDArray[Any], plan: Plan) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8]]]:
     """Yield the symbols of each step, flat, and their tables."""
     parts, magnitudes = by_phase(symbols), Magnitudes.of(symbols)
-    for step in contexts.steps(quality_row):
+    for step in plan.steps:
         levels = levels_of(step, magnitudes)
         values = parts[step.phase][step.channels]
-        yield values.ravel(), contexts.tables_of(step, levels, quality_row)
+        yield values.ravel(), plan.tables_of(step, levels)

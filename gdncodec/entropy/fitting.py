@@ -1,4 +1,4 @@
-"""Fits what entropy coding needs, by counting: the bank of tables, and the contexts."""
+"""Fits what entropy coding needs to counts of symbols: the bank of tables, and the contexts."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from gdncodec.entropy.contexts import (
     QUALITY_ROWS,
     SILENT,
     Contexts,
+    Plan,
     levels_of,
 )
 from gdncodec.entropy.phases import PHASES, Magnitudes, by_phase
@@ -32,11 +33,11 @@ _ROUNDS = 10
 _FLOOR = 0.02  # counts given to symbols that were not seen
 _TAIL = 1e-5  # share of the symbols that a table leaves to the escape
 _GROUPS = 8
-_QUIET = 1e-4  # channels of a smaller mean magnitude neither have nor give contexts
-_UNIT = 1024  # integer weights are so many times the real ones
-_LATENT_STEP = 5  # whole qualities from one asked of the transform to the next
+_QUIET = 1e-4  # channels of a smaller mean magnitude have no contexts and are in none
+_UNIT = 1024  # the integer weight for a weight of 1
+_LATENT_STEP = 5  # latents are computed at every fifth whole quality
 _SET_ROWS = (0, 10, 15, 20, 30, 50)  # whole qualities at which groups and weights are fitted
-_SILENT = 2e-5  # channels with a smaller share of symbols that are not zero are not coded
+_SILENT = 2e-5  # channels with a smaller share of nonzero symbols are not coded
 _SET_STEP = 2  # the set is chosen at every second whole quality
 _BANK_STEP = 10  # the bank is fitted to every tenth whole quality
 _PRIOR = 8.0  # symbols' worth of the channel's own histogram behind each context
@@ -44,7 +45,7 @@ _SWEEPS = 40
 
 
 _LatentsOf = Callable[[int], "list[NDArray[np.float32]]"]
-"""Gives latents at a whole quality."""
+"""Returns latents at a whole quality."""
 
 
 def fit_contexts(
@@ -53,14 +54,14 @@ def fit_contexts(
     """Fit groups, weights, the bank, and which table codes what.
 
     Args:
-        latents_at: gives the latents (M, rows, columns) of training images at a quality; it is
-            asked for every fifth quality, up to three times, and those stand for the others too.
+        latents_at: returns the latents (M, rows, columns) of training images at a quality; called
+            with every fifth quality, up to three times, whose latents serve for the others too.
         gains: (101, M), gains at the whole qualities.
 
     Returns:
-        The bank, the contexts, without the sets that no quality takes, and a report with bits for
-        a symbol on these latents, averaged over the qualities: ``bits_static`` with one table for
-        each channel and quality, ``bits_contexts`` as they are coded.
+        The bank; the contexts, without the sets that no quality uses; and a report in bits per
+        symbol of these latents, averaged over the qualities: ``bits_static`` with one table for
+        each channel and quality, ``bits_contexts`` with contexts.
     """
     latents_of = _sparsely(latents_at)
     contexts = _fit_sets(latents_of, gains)
@@ -76,11 +77,11 @@ def fit_contexts(
         trials = []
         for chosen in candidates:
             trial = replace(contexts, set_of_row=np.full(QUALITY_ROWS, chosen), table_of=table_of)
-            counts = _histograms(latents, gains[row], trial, row)
+            counts = _histograms(latents, gains[row], trial.at(row))
             trials.append(_Choice(chosen, *_choose_tables(counts, costs)))
         best = min(trials, key=lambda choice: choice.bits)
         set_of_row[row] = best.chosen
-        coded = ~trial.silent(row)
+        coded = ~trial.at(row).silent
         table_of[row, coded] = best.tables[coded]
         conditional += best.bits
         static += best.bits_static
@@ -102,13 +103,13 @@ def _without_unused_sets(contexts: Contexts) -> Contexts:
 
 
 def _sparsely(latents_at: Callable[[float], list[NDArray[np.float32]]]) -> _LatentsOf:
-    """Return what gives latents at the nearest quality that is asked for, and keeps the last."""
+    """Return latents at every fifth quality only; those of the last one are kept."""
     kept = lru_cache(1)(latents_at)
     return lambda row: kept((row + _LATENT_STEP // 2) // _LATENT_STEP * _LATENT_STEP)
 
 
 class _Choice(NamedTuple):
-    """What a set of groups and weights makes of one quality."""
+    """What one set of groups and weights achieves at one quality."""
 
     chosen: int
     bits: float
@@ -120,7 +121,7 @@ class _Choice(NamedTuple):
 def _choose_tables(
     counts: NDArray[np.float32], costs: NDArray[np.float32]
 ) -> tuple[float, float, NDArray[np.intp]]:
-    """Return bits, bits with one table a channel, and the tables, of counts (M, 3, 16, n)."""
+    """Return bits, bits with one table per channel, and the tables, from counts (M, 3, 16, n)."""
     own = counts.sum(axis=(1, 2), keepdims=True)
     bits, own_bits = counts @ costs.T, own @ costs.T
     prior = own_bits * (_PRIOR / np.maximum(own.sum(axis=-1, keepdims=True), 1))
@@ -130,13 +131,13 @@ def _choose_tables(
 
 
 def _idle(latents: list[NDArray[np.float32]], gain: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which channels (M,) are so nearly always zero that they are better not coded."""
+    """Return which channels (M,) are zero so often that not coding them is better."""
     active = sum((np.abs(y) * gain[:, None, None] > 0.5).sum(axis=(1, 2)) for y in latents)
     return np.asarray(active <= _SILENT * sum(y[0].size for y in latents))
 
 
 def _fit_sets(latents_of: _LatentsOf, gains: NDArray[np.float32]) -> Contexts:
-    """Fit groups and weights at a few qualities; the rows take the first set and table 0."""
+    """Fit groups and weights at a few qualities; every row then has the first set and table 0."""
     fitted = []
     for row in _SET_ROWS:
         symbols = [_symbols(y, gains[row]) for y in latents_of(row)]
@@ -148,7 +149,7 @@ def _fit_sets(latents_of: _LatentsOf, gains: NDArray[np.float32]) -> Contexts:
 
 
 def _sets_around(row: int) -> list[int]:
-    """Return the sets that may suit a quality: those fitted next below and next above it."""
+    """Return the sets that may suit a quality: those fitted just below and just above it."""
     above = int(np.searchsorted(_SET_ROWS, row))
     return sorted({max(above - 1, 0), min(above, len(_SET_ROWS) - 1)})
 
@@ -158,7 +159,7 @@ def _fit_bank(latents_of: _LatentsOf, gains: NDArray[np.float32], contexts: Cont
     for row in range(0, QUALITY_ROWS, _BANK_STEP):
         chosen = np.abs(np.array(_SET_ROWS) - row).argmin()
         trial = replace(contexts, set_of_row=np.full(QUALITY_ROWS, chosen))
-        counts = _histograms(latents_of(row), gains[row], trial, row).reshape(-1, _SIZE)
+        counts = _histograms(latents_of(row), gains[row], trial.at(row)).reshape(-1, _SIZE)
         sample.append(counts[counts.any(axis=1)])
     return fit_bank(np.concatenate(sample))
 
@@ -168,7 +169,7 @@ def _symbols(y: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.in
 
 
 def _groups(symbols: list[NDArray[np.int32]]) -> NDArray[np.uint8]:
-    """Return the group of each channel: by falling energy, the quiet ones last."""
+    """Return the group of each channel, in order of falling energy; quiet channels come last."""
     energy = np.mean([np.abs(k).mean(axis=(1, 2)) for k in symbols], axis=0)
     order = np.argsort(-energy, kind="stable")
     active = int((energy > _QUIET).sum())
@@ -181,33 +182,43 @@ def _groups(symbols: list[NDArray[np.int32]]) -> NDArray[np.uint8]:
 def _fit_weights(
     symbols: list[NDArray[np.int32]], groups: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """Predict magnitudes from magnitudes by non-negative least squares with a constant."""
+    """Predict each channel's magnitudes from those that the decoder knows before.
+
+    Non-negative least squares with a constant: in each phase the magnitude of channel c is
+    ``sum_j weights[c, j] * magnitude_j + constant_c + near_weight[c] * near_c``, where j runs over
+    the channels of earlier groups and near_c is the sum over the neighbours in channel c. Only sums
+    of products over all positions enter, the normal equations, so that any number of positions
+    costs the memory of a few M x M matrices.
+    """
     m = groups.size
     allowed = np.ones((m, m + 1))
     allowed[:, :m] = (groups[:, None] > groups[None, :]) & (groups[:, None] < _GROUPS)
     weights = np.zeros((PHASES, m, m))
     neighbours = np.zeros((PHASES, m))
     for phase in range(PHASES):
-        gram, with_near = np.zeros((m + 1, m + 1)), np.zeros((m, m + 1))
-        near_square, near_target = np.zeros(m), np.zeros(m)
+        # Sums over positions; a feature is the magnitude of a channel, or the constant, the last.
+        products = np.zeros((m + 1, m + 1))  # of each feature and each other one
+        near_products = np.zeros((m, m + 1))  # of each channel's near sum and each feature
+        near_squares, near_targets = np.zeros(m), np.zeros(m)  # near sum times itself, times target
         for k in symbols:
             magnitudes = Magnitudes.of(k)
             every = magnitudes.of_phase[phase].astype(np.float64)
             near = magnitudes.sum_near(phase, np.arange(m)).astype(np.float64)
             features = np.vstack([every, np.ones((1, every.shape[1]))])
-            gram += features @ features.T
-            with_near += near @ features.T
-            near_square += np.square(near).sum(axis=1)
-            near_target += (near * features[:m]).sum(axis=1)
-        x, z = np.zeros((m, m + 1)), np.zeros(m)
+            products += features @ features.T
+            near_products += near @ features.T
+            near_squares += np.square(near).sum(axis=1)
+            near_targets += (near * features[:m]).sum(axis=1)
+        x, z = np.zeros((m, m + 1)), np.zeros(m)  # weights of the features, and of the near sums
         for _ in range(_SWEEPS):  # coordinate descent, for all channels at once
-            for j in np.flatnonzero(gram.diagonal()):
-                slope = gram[:m, j] - x @ gram[:, j] - z * with_near[:, j]
-                x[:, j] = np.maximum(x[:, j] + slope / gram[j, j], 0) * allowed[:, j]
-            slope = near_target - (x * with_near).sum(axis=1) - z * near_square
-            z = np.maximum(z + slope / np.maximum(near_square, 1e-9), 0) * (groups < _GROUPS)
+            for j in np.flatnonzero(products.diagonal()):
+                residual = products[:m, j] - x @ products[:, j] - z * near_products[:, j]
+                x[:, j] = np.maximum(x[:, j] + residual / products[j, j], 0) * allowed[:, j]
+            residual = near_targets - (x * near_products).sum(axis=1) - z * near_squares
+            z = np.maximum(z + residual / np.maximum(near_squares, 1e-9), 0) * (groups < _GROUPS)
         weights[phase], neighbours[phase] = x[:, :m], z
-    largest = min(MAX_WEIGHTS // (m + 4), np.iinfo(np.int16).max)  # so that no sum is too large
+    # No sum of the weights of m channels and 4 neighbours is then too large.
+    largest = min(MAX_WEIGHTS // (m + 4), np.iinfo(np.int16).max)
     return _as_integers(weights, largest), _as_integers(neighbours, largest)
 
 
@@ -218,8 +229,7 @@ def _as_integers(weights: NDArray[np.float64], largest: int) -> NDArray[np.int16
 def _histograms(
     latents: list[NDArray[np.float32]],
     gain: NDArray[np.float32],
-    contexts: Contexts,
-    row: int,
+    plan: Plan,
 ) -> NDArray[np.float32]:
     """Return counts (M, 3, 16, 512) of the symbols by channel, phase and level, escapes last."""
     m = gain.size
@@ -230,7 +240,7 @@ def _histograms(
             np.where(np.abs(symbols) > _LARGEST, np.int32(_SIZE - 1), symbols + _LARGEST)
         )
         magnitudes = Magnitudes.of(symbols)
-        for step in contexts.steps(row):
+        for step in plan.steps:
             levels = levels_of(step, magnitudes)
             first = (step.channels[:, None] * PHASES + step.phase).astype(np.int32) * LEVELS
             index = (first + levels) * _SIZE + entries[step.phase][step.channels]
@@ -242,8 +252,9 @@ def _histograms(
 def fit_bank(histograms: NDArray[Any], tables: int = _TABLES) -> Tables:
     """Fit a bank of tables to histograms.
 
-    Lloyd's algorithm with the code length as its distance: each histogram takes the table that
-    codes it shortest, each table becomes the sum of the histograms that took it.
+    Lloyd's algorithm with the code length as the distance: each histogram chooses the table
+    that codes it in the fewest bits, and each table becomes the sum of the histograms that chose
+    it.
 
     Args:
         histograms: counts (n, 2 * L + 2) of the symbols -L to L, and of those beyond.
@@ -254,7 +265,7 @@ def fit_bank(histograms: NDArray[Any], tables: int = _TABLES) -> Tables:
     total = counts.sum(axis=1)
     mean = counts @ np.abs(np.arange(counts.shape[1]) - largest) / total
     order = np.argsort(mean, kind="stable")
-    # Begin with equal shares of the information and not of the histograms, most of which are idle.
+    # Start with equal shares of the information, not of the histograms: most hold hardly any.
     share = np.cumsum((total * np.log2(1 + mean + 1e-3))[order])
     chosen = np.empty(len(counts), np.int64)
     chosen[order] = np.minimum(share / share[-1] * tables, tables - 1).astype(np.int64)
@@ -273,14 +284,14 @@ def fit_bank(histograms: NDArray[Any], tables: int = _TABLES) -> Tables:
 def cheapest_tables(
     histograms: NDArray[Any], bank: Tables
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Return the table (n,) that codes each histogram (n, 2 * L + 2) shortest, and its bits."""
+    """Return the table (n,) that codes each histogram (n, 2 * L + 2) best, and its bits (n,)."""
     costs = np.stack([code_lengths(f, histograms.shape[1] // 2 - 1) for f in bank.split])
     bits = histograms @ costs.T
     return bits.argmin(axis=1).astype(np.uint8), bits.min(axis=1)
 
 
 def _integer_table(counts: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the frequencies (2K + 2,) of a table for counts (2L + 2,), K as small as pays."""
+    """Return the frequencies (2K + 2,) of a table for counts (2L + 2,), with K as small as pays."""
     largest = counts.size // 2 - 1
     inner = counts[:-1]
     magnitude = inner[largest:].copy()

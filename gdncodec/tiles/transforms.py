@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gdncodec.config import ModelConfig
+    from gdncodec.engines import Transforms
 
-__all__ = ["MAX_WHOLE_PIXELS", "Engine", "Progress", "TiledTransforms"]
+__all__ = ["MAX_WHOLE_PIXELS", "Progress", "Tiling"]
 
 MAX_WHOLE_PIXELS = 1 << 24
 """Largest image for a model whose norms measure all of it at once: 16.8 megapixels."""
@@ -40,51 +41,44 @@ Progress = Callable[[int, int], None]
 """Called with the number of parts done and of all parts."""
 
 
-class Engine(Protocol):
-    """What runs the two transforms; see :class:`gdncodec.engines.torch.TorchEngine`."""
+class Tiling:
+    """How images are divided for the transforms of a model.
 
-    def analysis(self, x: NDArray[Any], quality: float) -> NDArray[np.float32]: ...
-
-    def synthesis(self, y: NDArray[np.float32], quality: float, depth: int = 8) -> NDArray[Any]: ...
-
-
-class TiledTransforms:
-    """Analysis and synthesis, tile by tile, or at once where a norm measures the whole image.
+    Both transforms work tile by tile, except where a norm measures the whole image.
 
     Args:
-        engine: runs the transforms on one tile.
         config: of the model.
 
     Raises:
         ValueError: a norm of the configuration is unknown.
     """
 
-    def __init__(self, engine: Engine, config: ModelConfig) -> None:
-        self._engine = engine
-        self._whole_analysis = _measures_all(config.norm)
+    def __init__(self, config: ModelConfig) -> None:
+        self.whole_analysis = _measures_all(config.norm)
+        """The analysis takes whole images only."""
         self.whole_synthesis = _measures_all(config.synthesis_norm)
         """The synthesis makes whole images only."""
 
     def accepts(self, height: int, width: int) -> bool:
         """Return whether an image is small enough for a model that must see all of it."""
-        whole = self._whole_analysis or self.whole_synthesis
+        whole = self.whole_analysis or self.whole_synthesis
         return not whole or height * width <= MAX_WHOLE_PIXELS
 
     def latents(
-        self, pixels: NDArray[Any], quality: float, progress: Progress | None = None
+        self, pixels: NDArray[Any], transforms: Transforms, progress: Progress | None = None
     ) -> Iterator[NDArray[np.float32]]:
         """Yield the slices (M, rows, columns) of the latent, in the order of the format.
 
         Args:
             pixels: (H, W, 3) uint8 or uint16.
-            quality: 0 to 100.
+            transforms: those of the model at one quality.
             progress: called with the number of tiles done and of all tiles.
         """
         rows, columns = latent_shape(*pixels.shape[:2])
-        side = max(rows, columns) if self._whole_analysis else SLICE
+        side = max(rows, columns) if self.whole_analysis else SLICE
         todo = tiles(rows, columns, ANALYSIS_HALO, side=side)
         for done, tile in enumerate(todo, 1):
-            y = self._engine.analysis(_padded(pixels, in_pixels(tile.outer)), quality)
+            y = transforms.analysis(_padded(pixels, in_pixels(tile.outer)))
             y = cut(y, within(tile.inner, tile.outer))
             for where in slices(*y.shape[1:]):
                 yield np.ascontiguousarray(cut(y, where))
@@ -96,7 +90,7 @@ class TiledTransforms:
         size: tuple[int, int],
         load: Callable[[int], NDArray[np.float32]],
         region: Region,
-        quality: float,
+        transforms: Transforms,
         *,
         depth: int = 8,
         progress: Progress | None = None,
@@ -108,8 +102,8 @@ class TiledTransforms:
             load: gives a slice of the latent by its number in the order of the format; called once
                 for every slice that the region depends on.
             region: the part of the image that is wanted.
-            quality: that of the latent.
-            depth: 8 or 16 bits of a sample.
+            transforms: those of the model at the quality of the latent.
+            depth: 8 or 16 bits per sample.
             progress: called with the number of tiles done and of all tiles.
 
         Yields:
@@ -120,7 +114,7 @@ class TiledTransforms:
         window = None if self.whole_synthesis else window_of(region)
         todo = tiles(rows, columns, SYNTHESIS_HALO, side=side, window=window)
         for done, (tile, y) in enumerate(_windows(todo, rows, columns, load), 1):
-            x = self._engine.synthesis(y, quality, depth)
+            x = transforms.synthesis(y, depth)
             wanted = overlap(in_pixels(tile.inner), region.rectangle)
             yield within(wanted, region.rectangle), x[within(wanted, in_pixels(tile.outer))]
             if progress:
@@ -132,7 +126,7 @@ def _measures_all(norm: str) -> bool:
 
 
 def _padded(pixels: NDArray[Any], where: Rectangle) -> NDArray[Any]:
-    """Return the pixels of a rectangle; beyond the image its edge goes on."""
+    """Return the pixels of a rectangle; beyond the image its edge is repeated."""
     found = pixels[where]
     bottom, right = (s.stop - s.start - n for s, n in zip(where, found.shape, strict=False))
     return np.pad(found, ((0, bottom), (0, right), (0, 0)), mode="edge")

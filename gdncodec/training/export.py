@@ -62,7 +62,7 @@ def export_model(
     model = Model(dataclasses.replace(network.config, folded=True), tensors)
 
     chosen = random.Random(seed).sample(images, min(limit, len(images)))
-    gains = np.stack([model.gain(row) for row in range(QUALITY_ROWS)])
+    gains = np.stack([model.at(row).gain for row in range(QUALITY_ROWS)])
     tables, contexts, report = fit_contexts(partial(_latents, network, chosen), gains)
     tensors["tables.frequencies"] = tables.frequencies
     tensors["tables.halfwidths"] = tables.halfwidths
