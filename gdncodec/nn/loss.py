@@ -26,6 +26,11 @@ class RateDistortion(NamedTuple):
     distortion: Tensor
     """What lambda weighs: ``255^2 * MSE``, or ``1 - MS-SSIM``."""
 
+    @property
+    def psnr(self) -> Tensor:
+        """PSNR in dB, (N,)."""
+        return -10 * self.mse.log10()
+
 
 def check_metric(metric: Metric, side: int) -> None:
     """Refuse images on which a metric is not defined, before anything is trained on them.

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gdncodec.errors import ImageError
+from gdncodec.errors import ImageError, one_line
 from gdncodec.images.raster import eight_bits
 
 __all__ = ["find_images", "load_images", "manifest", "read_rgb"]
@@ -73,8 +73,7 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _unreadable(path: Path, error: Exception) -> ImageError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return ImageError(f"{path}: not a readable image ({reason})")
+    return ImageError(f"{path}: not a readable image ({one_line(error)})")
 
 
 def load_images(

@@ -11,6 +11,7 @@ import torch
 from gdncodec.codec import Codec
 from gdncodec.files import write_safely
 from gdncodec.images.raster import RasterImage
+from gdncodec.measures import middle, psnr
 from gdncodec.nn.loss import ms_ssim
 from gdncodec.training.data import read_rgb
 from gdncodec.training.validate import LARGEST_SIDE, Point
@@ -50,17 +51,19 @@ def measure_files(
     codec = Codec(model_file)
     sums = np.zeros((len(network_points), 4))
     for file in files:
-        pixels = _middle(read_rgb(file))
+        pixels = read_rgb(file)
+        size = pixels.shape[:2]
+        pixels = pixels[middle(size, [min(side, LARGEST_SIDE) for side in size])]
         sums += [_measure(codec, pixels, point.quality) for point in network_points]
     rows = []
     for point, means in zip(network_points, (sums / len(files)).tolist(), strict=True):
-        bpp, bpp_tables, psnr, similarity = means
+        bpp, bpp_tables, decibels, similarity = means
         row = {
             "quality": point.quality,
             "bpp": bpp,
             "bpp_tables": bpp_tables,
             "bpp_estimated": point.bpp,
-            "psnr": psnr,
+            "psnr": decibels,
             "psnr_estimated": point.psnr,
         }
         if point.ms_ssim is not None:
@@ -96,14 +99,6 @@ def write_points(path: Path, rows: Sequence[dict[str, float]]) -> None:
         temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
-def _middle(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    rows, columns = (
-        slice((n - side) // 2, (n + side) // 2)
-        for n, side in ((n, min(n, LARGEST_SIDE)) for n in pixels.shape[:2])
-    )
-    return pixels[rows, columns]
-
-
 def _measure(
     codec: Codec, pixels: NDArray[np.uint8], quality: float
 ) -> tuple[float, float, float, float]:
@@ -111,12 +106,12 @@ def _measure(
     data = codec.compress(RasterImage(pixels), quality)
     decoded = codec.decompress(data).pixels
     area = pixels[..., 0].size
-    error = np.square(pixels.astype(np.float64) - decoded).mean()
-    psnr = 10 * float(np.log10(255**2 / max(error, 1e-9)))
+    mse = float(np.square(pixels.astype(np.float64) - decoded).mean())
+    decibels = psnr(max(mse, 1e-9))  # infinity would be no JSON
     similarity = 0.0
     if codec.entry.config.metric == "ms-ssim":
         similarity = float(ms_ssim(_batch(decoded), _batch(pixels)))
-    return 8 * len(data) / area, codec.estimated_bits(data) / area, psnr, similarity
+    return 8 * len(data) / area, codec.estimated_bits(data) / area, decibels, similarity
 
 
 def _batch(pixels: NDArray[Any]) -> torch.Tensor:

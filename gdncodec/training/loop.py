@@ -146,12 +146,12 @@ def _step(
     before = state.buffers()
     with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
         output = learner(x, quality, stage.quantization, noise)
-    bpp, mse, distortion = rate_distortion(output, x, config.metric)
-    loss = state.criterion(bpp, distortion, config.lambda_at(quality))
+    result = rate_distortion(output, x, config.metric)
+    loss = state.criterion(result.bpp, result.distortion, config.lambda_at(quality))
     state.optimizer.zero_grad()
     loss.backward()
     bad = state.update(before)
-    return bad, torch.stack([loss, bpp.mean(), -10 * mse.log10().mean()]).detach()
+    return bad, torch.stack([loss, result.bpp.mean(), result.psnr.mean()]).detach()
 
 
 def _learner(model: CodecModel, stage: Stage, team: Workers) -> nn.Module:

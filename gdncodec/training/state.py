@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gdncodec.config import ModelConfig
-from gdncodec.errors import ModelError
+from gdncodec.errors import ModelError, one_line
 from gdncodec.nn.loss import RateDistortionLoss
 from gdncodec.nn.model import CodecModel
 from gdncodec.training.checkpoint import Checkpoint, Counters
@@ -71,8 +71,7 @@ class TrainingState:
             self.model.load_state_dict(checkpoint.weights)
             self.average.load_state_dict(checkpoint.average)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            msg = f"the checkpoint is of another version of the network: {reason}"
+            msg = f"the checkpoint is of another version of the network: {one_line(error)}"
             raise ModelError(msg) from error
         if checkpoint.optimizer is None or checkpoint.criterion is None:
             self.counters = Counters(averaged=checkpoint.counters.averaged)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gdncodec.config import DOWNSAMPLING, ModelConfig
+from gdncodec.measures import middle
 from gdncodec.nn.loss import rate_distortion
 from gdncodec.nn.model import CodecModel, CodecOutput
 
@@ -99,8 +100,8 @@ def reconstruct(model: CodecModel, image: Tensor, quality: float = 50.0) -> tupl
 def _measure(model: CodecModel, image: Tensor, quality: float, side: int) -> Tensor:
     """Return bpp, PSNR and distortion, (3,)."""
     x, out = _through(model, image, quality, side)
-    bpp, mse, distortion = rate_distortion(out, x, model.config.metric)
-    return torch.cat([bpp, -10 * mse.log10(), distortion])
+    result = rate_distortion(out, x, model.config.metric)
+    return torch.cat([result.bpp, result.psnr, result.distortion])
 
 
 def _through(
@@ -108,9 +109,9 @@ def _through(
 ) -> tuple[Tensor, CodecOutput]:
     """Return the middle of an image, (1, 3, h, w) in [0, 1], and what the network makes of it."""
     device = next(model.parameters()).device
-    height, width = (min(side, n) // DOWNSAMPLING * DOWNSAMPLING for n in image.shape[1:])
-    top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
-    x = image[:, top : top + height, left : left + width].to(device)[None] / 255
+    size = image.shape[1:]
+    rows, columns = middle(size, [min(side, n) // DOWNSAMPLING * DOWNSAMPLING for n in size])
+    x = image[:, rows, columns].to(device)[None] / 255
     no_noise = torch.zeros((), device=device)
     out = model(x, torch.tensor([quality], device=device), "round", no_noise)
     return x, out._replace(x_hat=out.x_hat.float().clamp(0, 1))
