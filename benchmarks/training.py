@@ -1,21 +1,21 @@
-"""Crops per second of the training loop, beside the loop of CompressAI's example, in one run.
+"""Crops per second of the training loop and of CompressAI's example, in one run.
 
     python benchmarks/training.py --data FOLDER --threads 2 --batch 8 --crop 256 --out FILE.json
 
-The first two rows are the same network: CompressAI's `bmshj2018-factorized` at quality 8 (N = 192,
-M = 320) as its `examples/train.py` trains it, and ours of these widths with `gdn` as
-`gdncodec train` does. All loops take turns of a few steps, so that a busy machine slows all of
-them: read the ratios rather than the rates. A ratio is that of two turns of one round; the table
+The first two rows train the same network: CompressAI's `bmshj2018-factorized` at quality 8 (N =
+192, M = 320) with the loop of its `examples/train.py`, and ours with these widths and `gdn` with
+the loop of `gdncodec train`. All loops take turns of a few steps, so that a busy machine slows all
+of them: read the ratios rather than the rates. Ratios compare the turns of one round; the table
 gives the median and, in brackets, the range.
 
-Fractions of the peak are of what a large matrix product or convolution reaches in the same
-precision in the same run, whichever has more. They count convolutions and the products across
-channels of the norms, forward and backward: 74 GFLOP for a crop of 256 of the first network. A row
-in bf16 has some layers in float32, so it cannot come near the peak of bf16.
+Fractions of the peak refer to the faster of a large matrix product and a large convolution, in the
+same precision and the same run. They count convolutions and the norms' products across channels,
+forward and backward: 74 GFLOP for a crop of 256 and the first network. In bf16 some layers still
+run in float32, so those rows cannot come near the peak of bf16.
 
-CompressAI's loop opens a file for each crop, as the example does: in the process itself on a CPU,
-which is busy anyway, and with as many worker processes as there are cores on a GPU. What these
-fetch while another loop has its turn costs it nothing, so turns should be long there.
+CompressAI's loop opens a file for each crop, as the example does: in the same process on a CPU,
+which is busy anyway, and in one worker process per core on a GPU. Crops that the workers fetch
+during the turn of another loop are free, so turns should be long on a GPU.
 """
 
 import argparse
@@ -47,13 +47,13 @@ from gdncodec.training.state import TrainingState
 
 N, M = 192, 320
 LOOK = 10
-"""Steps after which the example reads its losses."""
+"""The example reads its losses once in this many steps."""
 
 Turn = Callable[[int], None]
 
 
 class Files(Dataset[Tensor]):
-    """Random crops of files that are opened for each of them."""
+    """Random crops; each opens its file anew."""
 
     def __init__(self, files: Sequence[Path], crop: int) -> None:
         from torchvision import transforms
@@ -70,7 +70,7 @@ class Files(Dataset[Tensor]):
 
 
 def compressai_loop(files: Sequence[Path], options: argparse.Namespace) -> Turn:
-    """Return steps of CompressAI's loop: two optimisers, the second for the quantiles."""
+    """Return CompressAI's loop: two optimisers, the second one for the quantiles."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from compressai.zoo import bmshj2018_factorized
@@ -122,7 +122,7 @@ def compressai_loop(files: Sequence[Path], options: argparse.Namespace) -> Turn:
 def our_loop(
     images: Sequence[Tensor], config: ModelConfig, precision: str, options: argparse.Namespace
 ) -> Turn:
-    """Return steps of our loop, as it is far from the end of a run."""
+    """Return our loop as it runs far from the end of a training."""
     how = TrainingOptions(
         batch=options.batch,
         crop=options.crop,
@@ -131,7 +131,7 @@ def our_loop(
         frozen=0,
         precision=precision,
         compile=options.compile,
-        optimizer="adam",  # which CompressAI's example takes
+        optimizer="adam",  # as in CompressAI's example
     )
     team = Workers(device=torch.device(options.device))
     state = TrainingState(config, how, team)
@@ -145,7 +145,7 @@ def our_loop(
 
 
 def flop(config: ModelConfig, crop: int) -> float:
-    """Return the operations of forward and backward on one crop, two for each product."""
+    """Return the floating-point operations of forward and backward on one crop."""
     products = 0.0
     for widths in (config.widths, config.synthesis_widths):
         channels = [3, *widths, config.latent_channels]
@@ -156,14 +156,14 @@ def flop(config: ModelConfig, crop: int) -> float:
 
 
 def peak(precision: str, device: torch.device) -> float:
-    """Return operations per second of a large matrix product or convolution, whichever has more."""
+    """Return the operations per second of a large matrix product or convolution, the faster one."""
     n, channels = (8192, 2048) if device.type == "cuda" else (1024, 512)
     kind = {"device": device, "dtype": torch.bfloat16 if precision == "bf16" else torch.float32}
     a = torch.randn(n, n, **kind)
     x = torch.randn(1, channels, 32, 32, **kind).to(memory_format=torch.channels_last)
     weight = torch.randn(channels, channels, 5, 5, **kind).to(memory_format=torch.channels_last)
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")  # TF32, as the convolutions of both loops have it
+    torch.set_float32_matmul_precision("high")  # TF32, as in the convolutions of both loops
     try:
         product = min(seconds(lambda: a @ a, device) for _ in range(5))
         convolution = min(
@@ -184,7 +184,7 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def utilisation(device: torch.device) -> float | None:
-    """Return the percentage of the last moments in which the GPU had work."""
+    """Return the recent utilisation of the GPU in percent."""
     if device.type != "cuda":
         return None
     try:
@@ -216,16 +216,16 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of images")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
+    parser.add_argument("--threads", type=int, default=0, help="0: torch's default")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=5, help="steps of a turn")
+    parser.add_argument("--steps", type=int, default=5, help="steps per turn")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=2, help="steps before the first round")
     parser.add_argument("--compile", choices=["auto", "on", "off"], default="auto")
-    parser.add_argument("--workers", type=int, help="processes that read for CompressAI's loop")
-    parser.add_argument("--images", type=int, default=100, help="use so many at most")
-    parser.add_argument("--only", type=int, default=0, help="the first rows only, so many")
+    parser.add_argument("--workers", type=int, help="worker processes of CompressAI's loop")
+    parser.add_argument("--images", type=int, default=100, help="largest number of images")
+    parser.add_argument("--only", type=int, default=0, help="number of rows to run; 0: all")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
     if options.workers is None:

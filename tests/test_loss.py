@@ -41,7 +41,7 @@ def test_ms_ssim_is_that_of_the_evaluation():
     )
 
 
-def test_gradients_of_ms_ssim_are_finite_where_a_image_is_the_negative_of_the_other():
+def test_gradients_of_ms_ssim_are_finite_where_an_image_is_the_negative_of_the_other():
     x, _ = images()
     x_hat = (1 - x).requires_grad_()
     ms_ssim(x_hat, x).sum().backward()

@@ -1,4 +1,4 @@
-"""Several processes that train one network."""
+"""Training one network in several processes."""
 
 import dataclasses
 import json
@@ -25,13 +25,13 @@ BEFORE_BATCH_NORM = [
     name for net in ("g_a", "g_s") for i in (0, 2, 4)
     for name in (f"{net}.{i}.bias", f"{net}.{i + 1}.0.running_mean")
 ]  # fmt: skip
-"""Their true gradient is zero, and the running means follow them."""
+"""Biases whose true gradient is zero, and the running means that follow them."""
 
 PAIR = Workers(rank=1, world=2)
 
 
 def torchrun(folder, *arguments):
-    """Run the program beside this one in two processes; return what they wrote."""
+    """Run training_team.py in two processes; return their standard error."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     command += ["--standalone", "--max-restarts=1"]
     command += ["--monitor-interval=0.1", training_team.__file__, *map(str, arguments)]
@@ -54,7 +54,7 @@ def test_two_processes_learn_what_one_does_with_the_same_batch(tmp_path, photo):
         assert one.keys() == two.keys()
         same = one.keys() - {f"average.{k}" for k in BEFORE_BATCH_NORM if norm == "batch"}
         apart = torch.cat([(one[k] - two[k]).abs().flatten() for k in same])
-        # Where a gradient is nearly zero, Adam makes a step of what is left of it by rounding.
+        # Where a gradient is nearly zero, Adam turns its rounding error into a step.
         assert apart.quantile(0.99) < 1e-5, norm
         assert apart.max() < 3 * training_team.HOW.learning_rate, norm
 
@@ -82,7 +82,7 @@ def test_a_killed_worker_is_started_again_and_goes_on_from_the_checkpoint(tmp_pa
 
 @pytest.mark.parametrize("norm", ["mabn", "switchable", "selfnorm", "crossnorm", "sncn"])
 def test_norms_that_see_other_images_are_refused_by_name(norm):
-    with pytest.raises(ValueError, match=f"norm {norm} sees the other images of a batch"):
+    with pytest.raises(ValueError, match=f"norm {norm} depends on the other images in a batch"):
         resolve_options({"synthesis_norm": norm}, None, PAIR)
     assert resolve_options({"synthesis_norm": norm}, None, ALONE)[0].synthesis_norm == norm
     assert resolve_options({"synthesis_norm": "batch:eps=0.001"}, None, PAIR)

@@ -1,4 +1,4 @@
-"""From a trained network to a model."""
+"""Export of a trained network as a model."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Options, and the loop as one process runs it."""
+"""Options, and the training loop in one process."""
 
 import copy
 import dataclasses
@@ -40,7 +40,7 @@ def test_three_steps_change_every_parameter_and_leave_checkpoints(tmp_path, phot
     assert list(notes.losses) == [1, 2, 3]
     assert min(notes.scores) == pytest.approx(state.counters.best)
     last = load_checkpoint(tmp_path / "last.safetensors")
-    assert last.counters.step == 2  # the last report; the end is the session's business
+    assert last.counters.step == 2  # at the last report; the session saves the end
     assert last.config == config
     light = load_checkpoint(tmp_path / "before-decay.safetensors")
     assert light.counters.step == 2
@@ -149,7 +149,7 @@ def test_the_analysis_stands_still_at_the_end(tmp_path, photo, monkeypatch):
 
 
 def poison(monkeypatch, is_bad):
-    """Make the gradient of some calls, counted from 0, no number."""
+    """Make the gradients of some calls, counted from 0, NaN."""
     calls = []
     original = loop.rate_distortion
 
@@ -207,7 +207,7 @@ def test_ten_bad_gradients_in_a_row_lead_back_to_the_last_good_state(tmp_path, p
 
 def test_a_run_that_stays_bad_is_given_up_and_its_good_state_kept(tmp_path, photo, monkeypatch):
     calls = poison(monkeypatch, lambda call: call >= 2)
-    with pytest.raises(GdnCodecError, match=r"gave up at step 12: after 3 returns .* step 2"):
+    with pytest.raises(GdnCodecError, match=r"gave up at step 12: after 3 rollbacks .* step 2"):
         run(options(steps=50), tmp_path, [photo])
     assert len(calls) == 2 + 4 * loop._FAULTS
     last = load_checkpoint(tmp_path / "last.safetensors")
@@ -238,7 +238,7 @@ def test_a_full_disk_leaves_the_checkpoint_of_before_and_training_goes_on(
     assert state.counters.step == 4
     assert load_checkpoint(tmp_path / "last.safetensors").counters.step == 2
     assert [p.name for p in tmp_path.iterdir()] == ["last.safetensors"]
-    assert any("last.safetensors was not written" in text for text in notes.lines)
+    assert any("last.safetensors could not be written" in text for text in notes.lines)
 
 
 def test_qualities_cover_the_range_in_equal_parts():
@@ -345,7 +345,7 @@ def test_a_resumed_run_keeps_what_is_not_named_and_refuses_what_would_change_it(
     assert continued(max_minutes=7.0)[1].steps is None
     assert continued(batch=3, widths=(8, 8, 8), compile="off")[1].compile == "off"
     for name, value in {"batch": 4, "seed": 5, "latent_channels": 9, "one_lambda": 0.01}.items():
-        with pytest.raises(ValueError, match=r"is .* in the run to continue, got"):
+        with pytest.raises(ValueError, match=r"is .* in the run to resume, got"):
             continued(**{name: value})
 
 
@@ -355,5 +355,5 @@ def test_weights_may_be_tuned_to_other_rates_but_not_to_another_network():
     assert config.lambdas == QUALITY_LAMBDAS["ms-ssim"]
     assert config.widths == CONFIG.widths
     assert how.batch == 4
-    with pytest.raises(ValueError, match=r"latent-channels is 8 in the run to continue, got 9"):
+    with pytest.raises(ValueError, match=r"latent-channels is 8 in the run to resume, got 9"):
         resolve_options({"latent_channels": 9}, start, ALONE)

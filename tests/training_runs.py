@@ -1,4 +1,4 @@
-"""Tiny training runs, for the tests of the training; as a program, one that is killed.
+"""Tiny training runs for the tests; as a program, a run that kills itself.
 
 Usage: python training_runs.py OUT IMAGES.npy STEPS KILLED_AT THREADS
 """
@@ -25,7 +25,7 @@ TINY = {"batch": 2, "crop": 32, "warmup": 1, "report_seconds": 0.0, "optimizer":
 
 
 class Notes:
-    """Stands in the place of a monitor, and remembers what it was told."""
+    """A monitor that records what it is told."""
 
     def __init__(self, at_step=lambda step: None):
         self.lines, self.figures, self.scores = [], {}, []
@@ -50,7 +50,7 @@ class Notes:
 
 
 class EveryThird(Recorder):
-    """Reports at every third step, so that a killed run has lost some."""
+    """Reports at every third step, so that a killed run loses some."""
 
     step = 0
 
@@ -75,7 +75,7 @@ def run(
     how, out, images, *, config=CONFIG, start=None, validation=(), notes=None,
     recorder=Recorder, stop=None,
 ):  # fmt: skip
-    """Train, and return the state and what a person would have seen."""
+    """Train, and return the state and the notes."""
     state = TrainingState(config, how, ALONE)
     if start:
         state.restore(start)

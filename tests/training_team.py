@@ -1,8 +1,8 @@
-"""What torchrun starts in the tests of training with several processes.
+"""The program that torchrun starts in the tests of training with several processes.
 
-Usage: training_team.py compare OUT IMAGES.npy    a few steps with each norm; the weights into OUT
-       training_team.py die MARK OPTIONS...         `gdncodec train`, in which the second process is
-                                                    killed once: at the fourth step, without MARK
+Usage: training_team.py compare OUT IMAGES.npy    a few steps with each norm, weights to OUT
+       training_team.py die MARK OPTIONS...         `gdncodec train`; the second process kills
+                                                    itself after four steps, unless MARK exists
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ HOW = options(steps=5, batch=4, frozen=0.3, mixed=0.5, precision="float32", ema=
 
 
 def weights(norm, images, team):
-    """Train as a team, from 12 images of which each process holds its share."""
+    """Train as a team on 12 images, of which each process holds its share."""
     config = dataclasses.replace(CONFIG, norm=norm, synthesis_norm=norm)
     state = TrainingState(config, HOW, team)
     slots = team.slots(HOW.batch)

@@ -13,18 +13,18 @@ from gdncodec.nn.model import CodecOutput
 __all__ = ["RateDistortion", "RateDistortionLoss", "check_metric", "ms_ssim", "rate_distortion"]
 
 _MS_SSIM_SIDE = 160
-"""Five scales with a window of 11 pixels need a longer side than this."""
+"""Sides must be longer than this for five scales with a window of 11 pixels."""
 
 
 class RateDistortion(NamedTuple):
-    """What the images of a batch cost and how they came out, each (N,)."""
+    """Rate and distortion of each image in a batch, each (N,)."""
 
     bpp: Tensor
     """Estimated bits per pixel."""
     mse: Tensor
-    """Mean squared error on [0, 1]."""
+    """Mean squared error of samples in [0, 1]."""
     distortion: Tensor
-    """What lambda weighs: ``255^2 * MSE``, or ``1 - MS-SSIM``."""
+    """Distortion that lambda weights: ``255^2 * MSE`` or ``1 - MS-SSIM``."""
 
     @property
     def psnr(self) -> Tensor:
@@ -33,11 +33,11 @@ class RateDistortion(NamedTuple):
 
 
 def check_metric(metric: Metric, side: int) -> None:
-    """Refuse images on which a metric is not defined, before anything is trained on them.
+    """Check before training that a metric can be computed on the crops.
 
     Args:
-        metric: what is trained on.
-        side: the shorter side of the crops, in pixels.
+        metric: distortion metric of the training.
+        side: shorter side of the crops in pixels.
 
     Raises:
         GdnCodecError: the package that computes the metric is not installed.
@@ -51,10 +51,15 @@ def check_metric(metric: Metric, side: int) -> None:
 
 
 def rate_distortion(out: CodecOutput, x: Tensor, metric: Metric = "mse") -> RateDistortion:
-    """Return rate and distortion of a batch (N, 3, H, W) in [0, 1].
+    """Return rate and distortion of a batch.
+
+    Args:
+        out: output of the network for the batch.
+        x: the batch, (N, 3, H, W) in [0, 1].
+        metric: ``mse`` or ``ms-ssim``.
 
     Raises:
-        ValueError: MS-SSIM of images with a side of 160 pixels or less.
+        ValueError: the metric is MS-SSIM and a side has 160 pixels or less.
     """
     bpp = out.bits.sum(dim=(1, 2, 3)) / (x.shape[2] * x.shape[3])
     x_hat = out.x_hat.float()
@@ -77,17 +82,17 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 class RateDistortionLoss(nn.Module):
-    """``bpp + lambda * distortion``, each sample divided by what its lambda usually costs.
+    """``bpp + lambda * distortion``, each sample divided by the usual cost at its lambda.
 
-    Without the division the samples of high lambda would own the gradient. The usual cost is a
-    running mean, linear in log lambda between a few nodes, kept in a buffer.
+    Without the division, samples with a high lambda would dominate the gradient. The usual cost is
+    a running mean, kept in a buffer at a few nodes and linear in log lambda between them.
 
     Args:
         lambdas: smallest and largest lambda.
         nodes: number of nodes of the running mean.
-        momentum: weight of the old value in a step.
-        add: sums a tensor over all processes that share a batch; the running mean is then that of
-            the whole batch in each of them.
+        momentum: weight of the previous value in an update.
+        add: sums a tensor over all processes that share a batch, so that each has the running mean
+            of the whole batch.
     """
 
     def __init__(
@@ -108,18 +113,18 @@ class RateDistortionLoss(nn.Module):
         self.register_buffer("usual", torch.full((nodes,), torch.nan))
 
     def forward(self, bpp: Tensor, distortion: Tensor, lambdas: Tensor) -> Tensor:
-        """Return the mean normalised loss of samples (N,)."""
+        """Return the mean normalised loss (), from the figures and lambda of each sample (N,)."""
         cost = bpp + lambdas * distortion
         low, high = self.log_lambdas
         nodes = self.usual.numel()
         span = max(high - low, 1e-9)
         position = ((lambdas.log() - low) / span * (nodes - 1)).clamp(0, nodes - 1)
-        # Hat functions: how near each sample is to each node, (N, nodes).
+        # Hat functions: weight of each node for each sample, (N, nodes).
         hats = (1 - (position[:, None] - torch.arange(nodes, device=bpp.device)).abs()).clamp(min=0)
         with torch.no_grad():
             weight, costs = self.add(torch.stack([hats, hats * cost[:, None]]).sum(dim=1))
             seen = costs / weight.clamp(min=1e-9)
-            # The hats of a sample sum to one.
+            # The weights of a sample sum to one.
             old = torch.where(self.usual.isnan(), costs.sum() / weight.sum(), self.usual)
             step = (1 - self.momentum) * weight.clamp(max=1)
             self.usual.copy_(old + step * (seen - old))

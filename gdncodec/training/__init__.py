@@ -1,1 +1,1 @@
-"""From a folder of images to a model file."""
+"""Training: from a folder of images to a model file."""

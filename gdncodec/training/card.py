@@ -1,4 +1,4 @@
-"""The run card: what was done to get a model."""
+"""The run card: a JSON record of how a model was trained."""
 
 import contextlib
 import dataclasses
@@ -23,10 +23,10 @@ from gdncodec.training.options import TrainingOptions
 __all__ = ["for_model_file", "run_card", "write_card"]
 
 _PACKAGES = ("numpy", "pillow", "pytorch-msssim", "pytorch_optimizer", "safetensors")
-"""Packages beside PyTorch that have a part in what comes out."""
+"""Packages besides PyTorch whose versions can affect the result."""
 
 _LISTED = 1000
-"""A model file lists the hashes of so many images at most: all who open it read its card."""
+"""Longest list of image hashes in a model file: opening the model reads the whole card."""
 
 
 def run_card(
@@ -42,14 +42,14 @@ def run_card(
     """Return the card of a run, ready for JSON.
 
     Args:
-        config: the network.
-        options: how it was trained.
-        counters: where the run stands at its end.
+        config: architecture of the network.
+        options: options of the training.
+        counters: counters at the end of the run.
         data: manifests (see :func:`gdncodec.training.data.manifest`) of the images, under
             ``training`` and ``validation``.
-        device: what it ran on.
-        processes: how many trained together.
-        more: further entries, such as the report on the tables.
+        device: device that the run used.
+        processes: number of processes that trained together.
+        more: further entries, such as the report on the entropy tables.
     """
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -69,9 +69,9 @@ def run_card(
 
 
 def for_model_file(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the card without lists of hashes that are too long for a model file.
+    """Return the card without the lists of hashes that are too long for a model file.
 
-    The one hash over all images of a list stays.
+    The single hash over all images of such a list is kept.
     """
     data = {
         name: {k: v for k, v in manifest.items() if k != "files" or len(v) <= _LISTED}
@@ -81,10 +81,10 @@ def for_model_file(card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_card(path: Path, card: Mapping[str, Any]) -> None:
-    """Write a card as JSON; a crash leaves the old file or the new one, whole.
+    """Write a card as JSON; a crash leaves either the old file or the new one intact.
 
     Raises:
-        OSError: the folder is missing, full or not writable.
+        OSError: the folder is missing or not writable, or the disk is full.
     """
     with write_safely(path, overwrite=True) as temporary:
         temporary.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
@@ -106,7 +106,7 @@ def _hardware(device: torch.device, processes: int) -> dict[str, Any]:
 def _processor() -> str:
     try:
         lines: Sequence[str] = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()

@@ -1,4 +1,4 @@
-"""Training state on disk: one safetensors file, with JSON in its metadata."""
+"""Training state on disk: one safetensors file with JSON in its metadata."""
 
 from __future__ import annotations
 
@@ -23,32 +23,33 @@ __all__ = ["Checkpoint", "Counters", "load_checkpoint", "load_start", "save_chec
 
 @dataclasses.dataclass
 class Counters:
-    """Where a run stands."""
+    """Progress of a run and what has happened in it."""
 
     step: int = 0
-    """Steps done."""
+    """Completed steps."""
     averaged: int = 0
-    """Steps that the moving average has seen, those of earlier runs included."""
+    """Steps in the moving average, including those of earlier runs."""
     minutes: float = 0.0
-    """Time spent, before a resume included."""
+    """Training time, including the time before a resume."""
     skipped: int = 0
-    """Steps whose gradient was not finite."""
+    """Steps skipped because their gradient was not finite."""
     rollbacks: int = 0
-    """Times that the last good state was taken up again."""
+    """Times that the run went back to the last good state."""
     slowdown: float = 1.0
-    """Factor of the learning rate after them."""
+    """Factor on the learning rate, halved at each rollback."""
     falling: bool = False
-    """The state before the decay of the learning rate has been written."""
+    """Whether the learning rate has begun to decay, and the state before that has been saved."""
     best: float | None = None
-    """Best validation loss so far."""
+    """Lowest validation score so far, see :func:`gdncodec.training.validate.score`."""
     data: str | None = None
     """SHA-256 of the training images, see :func:`gdncodec.training.data.manifest`."""
 
 
 class Checkpoint(NamedTuple):
-    """State to continue from.
+    """State from which training can continue.
 
-    A light checkpoint has neither optimiser nor loss: whoever continues from it warms up again.
+    A light checkpoint has neither optimiser nor loss state; a run that starts from it warms up
+    again.
     """
 
     config: ModelConfig
@@ -64,19 +65,20 @@ class Checkpoint(NamedTuple):
 
     @property
     def is_complete(self) -> bool:
-        """A run can go on from here as if nothing had happened."""
+        """Whether a run can resume from here exactly as if it had not been interrupted."""
         return self.optimizer is not None and self.criterion is not None
 
     @property
     def light(self) -> Checkpoint:
+        """The checkpoint without optimiser and loss state."""
         return self._replace(optimizer=None, criterion=None)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint so that a crash leaves the old file or the new one, whole.
+    """Write a checkpoint; a crash leaves either the old file or the new one intact.
 
     Raises:
-        OSError: the folder is missing, full or not writable.
+        OSError: the folder is missing or not writable, or the disk is full.
     """
     parts = checkpoint._asdict()
     metadata = {
@@ -92,14 +94,14 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()
     }
     with write_safely(path, overwrite=True) as temporary:
-        temporary.write_bytes(save(tensors, metadata))  # save_file would raise no OSError
+        temporary.write_bytes(save(tensors, metadata))  # save_file does not raise OSError
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; its tensors are on the CPU.
 
     Raises:
-        ModelError: the file is missing or is no checkpoint.
+        ModelError: the file is missing or is not a checkpoint.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -116,27 +118,27 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         msg = f"{path}: not a training checkpoint ({error})"
         raise ModelError(msg) from error
-    # To be kept small a checkpoint may leave the average out; it then begins at the weights.
+    # A checkpoint may omit the average to save space; averaging then starts from the weights.
     return checkpoint._replace(average=checkpoint.average or checkpoint.weights)
 
 
 def load_start(out: Path, *, resume: bool, weights: Path | None) -> Checkpoint | None:
-    """Return what a run begins with: all of the run it continues, or weights, or nothing.
+    """Return the checkpoint that a run starts from, or None for a run from scratch.
 
     Args:
-        out: the run's folder.
-        resume: continue the run in it, or begin it if there is none.
-        weights: a checkpoint whose weights a run shall begin with.
+        out: folder of the run.
+        resume: resume the run in this folder, if there is one.
+        weights: checkpoint whose weights initialise a new run.
 
     Raises:
-        FileExistsError: ``out`` already holds a run, and it is not to be resumed.
-        ModelError: a file is no checkpoint, or the run to continue has none.
+        FileExistsError: ``out`` already contains a run and ``resume`` is false.
+        ModelError: a file is not a checkpoint, or the run to resume has none.
     """
     last, model = out / "last.safetensors", out / "model.safetensors"
     if resume and last.exists():
         return load_checkpoint(last)
     if resume and model.exists():
-        msg = f"{last}: not there, so the run that made {model.name} cannot be continued"
+        msg = f"{last}: not found, so the run that produced {model.name} cannot be resumed"
         raise ModelError(msg)
     for path in (last, model):
         if path.exists():
@@ -145,10 +147,10 @@ def load_start(out: Path, *, resume: bool, weights: Path | None) -> Checkpoint |
 
 
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """Return nested dicts and lists as JSON can hold them, and put their tensors into a dict.
+    """Return nested dicts and lists in a form that JSON can hold; collect their tensors in a dict.
 
-    A dict becomes ``{"dict": [[key, value], ...]}``, because keys may be numbers; a tensor becomes
-    ``{"tensor": name}``, with the keys and indices that lead to it in the name, between dots.
+    A dict becomes ``{"dict": [[key, value], ...]}``, because keys may be numbers. A tensor becomes
+    ``{"tensor": name}``, where the name joins the keys and indices that lead to it with dots.
     """
     if isinstance(value, Tensor):
         tensors[name] = value
@@ -161,7 +163,7 @@ def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def _nest(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Undo :func:`_flatten`; tuples have become lists."""
+    """Reverse :func:`_flatten`; tuples come back as lists."""
     if isinstance(value, dict):
         if "tensor" in value:
             return tensors[value["tensor"]]

@@ -15,16 +15,16 @@ _LARGEST_REDUCTION = 2.0
 
 
 def images_of_slots(count: int, batch: int, slots: Iterable[int]) -> list[int]:
-    """Return the indices, in order, of the images from which some slots of a batch draw.
+    """Return the sorted indices of the images that some slots of a batch draw from.
 
-    Slot i draws from the images i, i + batch, i + 2 * batch and so on; if there are fewer
-    images than slots, from image i modulo their number. So a process that computes a share of
-    the slots holds only a share of the images.
+    Slot i draws from the images i, i + batch, i + 2 * batch and so on; if there are fewer images
+    than slots, from image i modulo the number of images. A process that computes some of the slots
+    thus holds only some of the images.
 
     Args:
-        count: number of usable images, over all processes.
-        batch: number of slots, over all processes.
-        slots: those in question, each from 0 to below ``batch``.
+        count: number of usable images over all processes.
+        batch: number of slots over all processes.
+        slots: indices of slots, each 0 or more and below ``batch``.
     """
     return sorted({index for slot in slots for index in _images_of(count, batch, slot)})
 
@@ -38,27 +38,27 @@ def _images_of(count: int, batch: int, slot: int) -> range:
 class CropSampler:
     """Draws batches of random crops.
 
-    A crop is a square window of an image. Half of the windows have the size of the crop, the
-    others are up to twice as large and reduced to it with an antialiased bicubic filter. Each crop
-    is then turned and flipped into one of its eight symmetries. Some crops are drawn instead, see
-    :mod:`gdncodec.training.synthetic`.
+    A crop is a square window of an image. Half of the windows have the size of the crop; the
+    others are up to twice as large and are downscaled to it with an antialiased bicubic filter.
+    Each crop is then rotated and flipped at random into one of its eight symmetries. A share of the
+    crops is synthetic instead, see :mod:`gdncodec.training.synthetic`.
 
-    What a slot of a batch shows is a function of the seed, the step and the slot: it depends
-    neither on earlier draws nor on which process draws it.
+    The crop in a slot of a batch is a function of the seed, the step and the slot: it depends
+    neither on earlier draws nor on the process that draws it.
 
     Args:
-        images: uint8 tensors (3, H, W), or those of the slots' images by their index.
-        crop: side of a crop in pixels.
-        batch: crops of a step, over all processes.
-        seed: seed of the draws.
-        slots: which crops of a batch to draw; by default all.
-        device: where the images are held and cropped.
-        count: number of images over all processes; by default as many as are given.
-        drawn: share of the crops, 0 to 1, that are drawn.
+        images: uint8 tensors (3, H, W): all of them, or those that the slots need, by index.
+        crop: side length of a crop in pixels.
+        batch: crops per step over all processes.
+        seed: random seed.
+        slots: which crops of a batch to draw; all by default.
+        device: device that holds and crops the images.
+        count: number of images over all processes; by default the number given.
+        drawn: fraction of the crops, 0 to 1, that are synthetic.
 
     Raises:
-        ValueError: there is no image, one that a slot draws from is missing, or one is smaller
-            than a crop.
+        ValueError: there are no images, an image that a slot draws from is missing, or an image is
+            smaller than a crop.
     """
 
     def __init__(
@@ -97,8 +97,11 @@ class CropSampler:
     def draw(self, step: int) -> Tensor:
         """Return the crops of a step.
 
+        Args:
+            step: number of the step, from 0.
+
         Returns:
-            (slots, 3, crop, crop), float32 in [0, 1], channels_last, on the device.
+            (number of slots, 3, crop, crop), float32 in [0, 1], channels_last, on the device.
         """
         shape = (len(self.slots), self.crop, self.crop, 3)
         batch = torch.empty(shape, dtype=torch.uint8, device=self.device).permute(0, 3, 1, 2)
@@ -124,8 +127,8 @@ class CropSampler:
 
 
 def _reduced(window: Tensor, side: int) -> Tensor:
-    """Return a square uint8 image (3, H, W) with another side."""
+    """Downscale a square uint8 image (3, H, H) to (3, side, side)."""
     on_cpu = window.device.type == "cpu"
-    x = window[None] if on_cpu else window[None].float()  # only the CPU can filter whole numbers
+    x = window[None] if on_cpu else window[None].float()  # only the CPU can filter integers
     y = interpolate(x, (side, side), mode="bicubic", antialias=True)[0]
     return y if on_cpu else y.round_().clamp_(0, 255).byte()

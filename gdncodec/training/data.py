@@ -25,9 +25,9 @@ _READERS = min(8, os.cpu_count() or 1)
 
 
 def find_images(folders: Iterable[Path]) -> list[Path]:
-    """Return every file below the folders that Pillow can open by its suffix, sorted.
+    """Return all files below the folders whose suffix Pillow can open, sorted.
 
-    Linked folders count, each folder once.
+    Symbolic links to folders are followed, and each folder is searched once.
     """
     suffixes = {s for s, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     files: set[Path] = set()
@@ -39,7 +39,7 @@ def find_images(folders: Iterable[Path]) -> list[Path]:
                 below.clear()
                 continue
             seen.add(real)
-            below.sort()  # of two links to a folder the first by name counts, on every machine
+            below.sort()  # which of two links to a folder counts must not depend on the machine
             files |= {Path(where, n) for n in names if Path(n).suffix.lower() in suffixes}
     return sorted(p for p in files if p.is_file())
 
@@ -47,8 +47,8 @@ def find_images(folders: Iterable[Path]) -> list[Path]:
 def read_rgb(path: Path) -> np.ndarray:
     """Return an image as uint8 (H, W, 3).
 
-    Of several frames it is the first. Grey becomes three equal channels, alpha is left out, 16 bits
-    are rounded to 8, and the EXIF orientation is not applied.
+    An animation gives its first frame. Grey becomes three equal channels, alpha is dropped, 16 bits
+    are rounded to 8, and the EXIF orientation is ignored.
 
     Raises:
         ImageError: the file is not a readable image.
@@ -56,19 +56,19 @@ def read_rgb(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return _as_rgb(image)
-    except Exception as error:  # damaged files make Pillow and its plugins raise almost anything
+    except Exception as error:  # on damaged files Pillow and its plugins raise almost anything
         raise _unreadable(path, error) from error
 
 
 def _as_rgb(image: Image.Image) -> np.ndarray:
     if image.mode == "F":
-        msg = "its samples are not whole numbers"
+        msg = "its samples are not integers"
         raise ValueError(msg)
-    if image.mode.startswith("I"):  # Pillow itself would clip 16 bits to 8
+    if image.mode.startswith("I"):  # Pillow would clip 16 bits to 8
         samples = np.asarray(image).clip(0, 65535).astype(np.uint16)
         return np.repeat(eight_bits(samples)[..., None], 3, axis=2)
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # without this stop Pillow warns
+        image = image.convert("RGBA")  # Pillow warns without this step
     return np.asarray(image.convert("RGB"))
 
 
@@ -79,17 +79,17 @@ def _unreadable(path: Path, error: Exception) -> ImageError:
 def load_images(
     files: Sequence[Path], crop: int, report: Callable[[str], None]
 ) -> tuple[list[Tensor], list[Path]]:
-    """Read the images that can be used for training, and name the others.
+    """Read the images that can be used for training, and report the others.
 
-    They share one block of memory of their size: shared memory, where the system has enough of it.
+    They share one block of memory: shared memory if the system has enough of it.
 
     Args:
-        files: what to read.
-        crop: images of a smaller width or height are refused, in pixels.
-        report: gets a line for every file that is skipped.
+        files: image files.
+        crop: smallest width and height in pixels; smaller images are skipped.
+        report: called with a line of text for every file that is skipped.
 
     Returns:
-        Images, uint8 (3, H, W) with the channels next to each other in memory, and their files.
+        The images, uint8 (3, H, W) with interleaved channels, and their files.
     """
     sizes = _each(lambda file: _size(file, crop), files, report)
     places = _allocate([size for _, size in sizes])
@@ -101,7 +101,7 @@ def load_images(
 def _each(
     do: Callable[[Item], Result], items: Sequence[Item], report: Callable[[str], None]
 ) -> list[tuple[Item, Result]]:
-    """Do something with every item, in threads; return items and results, without the failed."""
+    """Call a function on every item in threads; return items and results, without failed ones."""
     pool = ThreadPoolExecutor(_READERS)
     kept = []
     try:
@@ -112,12 +112,12 @@ def _each(
             else:
                 kept.append((item, future.result()))
     finally:
-        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for all the others
+        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the rest
     return kept
 
 
 def _size(file: Path, crop: int) -> tuple[int, int]:
-    """Return height and width as the head of the file says."""
+    """Return height and width from the file header."""
     try:
         with Image.open(file) as image:
             width, height = image.size
@@ -130,11 +130,11 @@ def _size(file: Path, crop: int) -> tuple[int, int]:
 
 
 def _allocate(sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """Return a place (3, H, W) for every image."""
+    """Return an uninitialised tensor (3, H, W) for every image."""
     lengths = [3 * height * width for height, width in sizes]
     block = torch.empty(sum(lengths), dtype=torch.uint8)
     try:
-        block.share_memory_()  # one block, because each takes a file handle
+        block.share_memory_()  # a single block, because each block takes a file handle
     except RuntimeError:  # containers often have no more than 64 MB
         block = torch.empty(sum(lengths), dtype=torch.uint8)
     parts = zip(block.split(lengths), sizes, strict=True)
@@ -145,18 +145,18 @@ def _read_into(job: tuple[Path, Tensor]) -> Tensor:
     file, place = job
     pixels, target = read_rgb(file), place.permute(1, 2, 0).numpy()
     if pixels.shape != target.shape:
-        msg = f"{file}: not a readable image (it is of another size than its head says)"
+        msg = f"{file}: not a readable image (its size differs from the one in its header)"
         raise ImageError(msg)
     target[...] = pixels
     return place
 
 
 def manifest(files: Sequence[Path]) -> dict[str, Any]:
-    """Return what identifies a set of images, ready for JSON.
+    """Return a record that identifies a set of images, ready for JSON.
 
     Returns:
-        ``images``, their number; ``files``, the SHA-256 of each by its path; and ``sha256``, one
-        over all of these in sorted order, so that names and folders do not matter.
+        ``images``, their number; ``files``, the SHA-256 of each by its path; and ``sha256``, a
+        hash over all of these in sorted order, so that names and folders do not matter.
     """
     with ThreadPoolExecutor(_READERS) as pool:
         hashes = list(pool.map(lambda f: hashlib.sha256(f.read_bytes()).hexdigest(), files))

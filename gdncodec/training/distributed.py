@@ -1,4 +1,4 @@
-"""Several processes that train one network, as torchrun starts them."""
+"""Training one network in several processes, started by torchrun."""
 
 import importlib
 import os
@@ -27,16 +27,16 @@ __all__ = [
 ]
 
 _PATIENCE = timedelta(minutes=10)
-"""How long a process waits for the others when they meet."""
+"""Timeout for processes that wait for each other."""
 
-_NOBODY = timedelta(seconds=3)
+_DEAD_AFTER = timedelta(seconds=3)
 """Timeout after which a peer is considered dead."""
 
 _VARIABLES = [("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")]
 
 
 class Workers(NamedTuple):
-    """The processes of a run, as one of them sees them; by default there is no other."""
+    """The processes of a run from the point of view of one of them; by default it is alone."""
 
     rank: int = 0
     world: int = 1
@@ -44,14 +44,14 @@ class Workers(NamedTuple):
 
     @property
     def is_main(self) -> bool:
-        """This is the process that reports, validates and writes."""
+        """Whether this process is the one that reports, validates and writes files."""
         return self.rank == 0
 
     def slots(self, batch: int) -> range:
-        """Return which crops of a batch this process computes.
+        """Return the indices of the crops in a batch that this process computes.
 
         Raises:
-            ValueError: the batch cannot be shared out evenly.
+            ValueError: the batch is not a multiple of the number of processes.
         """
         if batch % self.world:
             msg = f"batch must be a multiple of the number of processes, got {batch} for"
@@ -61,13 +61,13 @@ class Workers(NamedTuple):
         return range(self.rank * share, (self.rank + 1) * share)
 
     def add(self, tensor: Tensor) -> Tensor:
-        """Return the sum of a tensor over all processes; it may be the tensor itself."""
+        """Return the sum of a tensor over all processes; the tensor may be overwritten."""
         if self.world > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def largest(self, *values: float) -> list[float]:
-        """Return the largest of each value over all processes."""
+        """Return the maximum of each value over all processes."""
         if self.world == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -75,14 +75,14 @@ class Workers(NamedTuple):
         return tensor.tolist()
 
     def from_main(self, value: Any) -> Any:
-        """Return the value that the main process passes."""
+        """Return the value that the main process passes, in every process."""
         values = [value]
         if self.world > 1:
             dist.broadcast_object_list(values)
         return values[0]
 
     def all_of(self, values: list[Any]) -> list[Any]:
-        """Return what the lists of all processes hold."""
+        """Return the concatenated lists of all processes."""
         lists: list[Any] = [values]
         if self.world > 1:
             lists = [None] * self.world
@@ -91,21 +91,22 @@ class Workers(NamedTuple):
 
 
 ALONE = Workers()
-"""One process on the CPU."""
+"""A single process on the CPU."""
 
 
 @contextmanager
 def workers(device: str) -> Iterator[Workers]:
-    """Join the processes that torchrun has started, if it did, until the end of the block.
+    """Join the processes that torchrun started, if any, until the end of the block.
 
-    Reads the environment's ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK``. Processes on CUDA take the
-    device of their local rank and talk through NCCL, others through Gloo.
+    Reads ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK`` from the environment. Processes on CUDA use
+    the device of their local rank and communicate through NCCL, others through Gloo.
 
     Args:
-        device: a torch device, or ``auto``: CUDA where there is one.
+        device: a torch device, or ``auto`` for CUDA if available and the CPU otherwise.
 
     Raises:
-        ValueError: the device is unknown, or there are more processes here than CUDA devices.
+        ValueError: the device is unknown or not available, or this machine has fewer CUDA devices
+            than processes.
     """
     try:
         chosen = torch.device(_best_device() if device == "auto" else device)
@@ -115,7 +116,7 @@ def workers(device: str) -> Iterator[Workers]:
         msg = f"device must be auto or a torch device such as cpu or cuda:0, got {device!r}"
         raise ValueError(msg) from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        msg = f"there is no CUDA device that torch can use, got {device!r}"
+        msg = f"torch finds no CUDA device, got {device!r}"
         raise ValueError(msg)
     rank, world, local = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
     if world == 1:
@@ -132,7 +133,9 @@ def workers(device: str) -> Iterator[Workers]:
     # a thread of Gloo that then releases a tensor while the interpreter exits aborts the process.
     importlib.import_module("torch.distributed.nn.functional")
     device_id, backend = (chosen, "nccl") if chosen.type == "cuda" else (None, "gloo")
-    shared, _, _ = next(dist.rendezvous("env://"))  # lives until the end, if it is served here
+    shared, _, _ = next(
+        dist.rendezvous("env://")
+    )  # the variable keeps a store that is served here alive
     store = _own_store(shared, rank)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, device_id=device_id)
     try:
@@ -157,15 +160,15 @@ def _own_store(shared: dist.Store, rank: int) -> dist.Store:
     deadline = time.monotonic() + _PATIENCE.total_seconds()
     while (found := _store_at(host, int(shared.get(key)))) is None:
         if time.monotonic() > deadline:
-            msg = f"the first of the processes does not answer at {host}"
+            msg = f"the first process does not answer at {host}"
             raise TimeoutError(msg)
     return found
 
 
 def _store_at(host: str, port: int) -> dist.Store | None:
     try:
-        store = dist.TCPStore(host, port, is_master=False, timeout=_NOBODY)
-    except RuntimeError:  # nobody answers
+        store = dist.TCPStore(host, port, is_master=False, timeout=_DEAD_AFTER)
+    except RuntimeError:  # no answer
         return None
     store.set_timeout(_PATIENCE)
     return store
@@ -176,9 +179,9 @@ def _best_device() -> str:
 
 
 def parallel(model: nn.Module, team: Workers) -> nn.Module:
-    """Return a module that computes what ``model`` does, with gradients averaged over processes.
+    """Wrap ``model`` so that its gradients are averaged over all processes.
 
-    To be called again when other parameters learn than before; the module of before must be gone.
+    Call it again when the set of trainable parameters changes, after deleting the previous wrapper.
     """
     if team.world == 1:
         return model
@@ -187,25 +190,25 @@ def parallel(model: nn.Module, team: Workers) -> nn.Module:
 
 
 def refuse_batch_statistics(config: ModelConfig, team: Workers) -> None:
-    """Raise ValueError if a norm's batch statistics cannot be those of the whole batch."""
+    """Raise ValueError if a norm cannot compute its batch statistics over several processes."""
     for norm in (config.norm, config.synthesis_norm):
         if team.world > 1 and norm_info(norm).needs_batch_statistics:
             name, _ = parse_norm(norm)
             if name != "batch":
-                msg = f"norm {name} sees the other images of a batch and cannot be shared out to"
+                msg = f"norm {name} depends on the other images in a batch and cannot be split over"
                 msg += f" {team.world} processes; use one process or another norm, such as batch"
                 raise ValueError(msg)
 
 
 def synchronise_norms(model: nn.Module, team: Workers) -> None:
-    """Let the batch normalisation in a network use the statistics of the whole batch."""
+    """Make the batch normalisation in a network use statistics over all processes."""
     for layer in model.modules() if team.world > 1 else ():
         if type(layer) is BatchNorm:
-            layer.__class__ = _SynchronisedBatchNorm  # it has the same parameters and buffers
+            layer.__class__ = _SynchronisedBatchNorm  # same parameters and buffers
 
 
 class _SynchronisedBatchNorm(BatchNorm):
-    """Batch normalisation over the equal shares of all processes, on any device."""
+    """Batch normalisation over all processes, each with an equal share of the batch."""
 
     def normalise(self, x: Tensor) -> Tensor:
         if not self.uses_batch:
@@ -225,7 +228,7 @@ class _SynchronisedBatchNorm(BatchNorm):
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over all processes; its gradient is the sum of theirs."""
+    """Sum over all processes; the gradient is summed over them too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From a trained network to a model file."""
+"""Export of a trained network as a model."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def export_model(
     limit: int = 64,
     seed: int = 0,
 ) -> tuple[Model, dict[str, float]]:
-    """Turn a network into a model, with tables and contexts fitted to latents of the images.
+    """Turn a network into a model, with entropy tables and contexts fitted to image latents.
 
     Args:
         network: the trained network, in evaluation mode.
-        images: training images (H, W, 3), uint8.
-        flat: divide the bins of the latent channels that hold flat colours by this, above 0. A flat
-            colour is held by a few channels alone, and where photographs decide how wide their bins
-            are, rounding tints it.
-        limit: use so many of the images at most.
-        seed: seed of the choice of images.
+        images: training images, uint8 (H, W, 3).
+        flat: divisor, above 0, of the quantisation bins of those latent channels that represent
+            flat colours. Only a few channels do, and with the bin widths that suit photographs
+            rounding shifts the hue of a flat area.
+        limit: largest number of images to fit to.
+        seed: random seed for the choice of images.
 
     Returns:
         The model, with weights rounded to float16, frozen norms folded and channels that are never
-        coded left out, and the report of :func:`gdncodec.entropy.fitting.fit_contexts`.
+        coded removed; and the report of :func:`gdncodec.entropy.fitting.fit_contexts`.
     """
     tensors: dict[str, NDArray[Any]] = {}
     for ours, theirs in (("analysis", network.g_a), ("synthesis", network.g_s)):
@@ -73,9 +73,9 @@ def export_model(
 
 @torch.inference_mode()
 def _hold_flat_colours(network: CodecModel) -> NDArray[np.bool_]:
-    """Say which channels (M,) have symbols that change with the colour of a flat image.
+    """Return which channels (M,) have symbols that vary with the colour of a flat image.
 
-    An image of the size of one latent stands for a larger one: beyond its border it goes on.
+    An image that spans a single latent position is enough, because padding repeats its border.
     """
     levels = torch.linspace(0, 1, 5, device=network.log_gain.device)
     colours = torch.cartesian_prod(levels, levels, levels)
@@ -90,10 +90,10 @@ def _hold_flat_colours(network: CodecModel) -> NDArray[np.bool_]:
 
 
 def _without_silent(model: Model) -> Model:
-    """Return a model without centres, and without the channels that are not coded at any quality.
+    """Return a model without the channels that are not coded at any quality.
 
-    Their symbols are always 0, of which the synthesis makes nothing: no bit changes, and no pixel
-    but by rounding. One channel at least is kept.
+    Their symbols are always 0 and add nothing in the synthesis: the bits stay the same, and pixels
+    change by rounding error at most. At least one channel is kept.
     """
     kept = np.flatnonzero((model.contexts.table_of != SILENT).any(axis=(0, 2, 3)))
     kept = kept if kept.size else np.arange(1)
@@ -112,7 +112,7 @@ def _without_silent(model: Model) -> Model:
 def _latents(
     network: CodecModel, images: list[NDArray[np.uint8]], quality: float
 ) -> list[NDArray[np.float32]]:
-    """Return latents (M, rows, columns) of the upper left of images, at most one slice each."""
+    """Return the latents (M, rows, columns) of the top left of images, at most one slice each."""
     device = next(network.parameters()).device
     analysis = prepare_inference(network.g_a.at(quality))
     latents = []

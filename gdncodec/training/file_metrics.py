@@ -1,4 +1,4 @@
-"""What a finished model achieves on image files, beside what its training expected."""
+"""Rate and distortion of a finished model on image files, next to the training's estimates."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ __all__ = ["format_points", "measure_files", "write_points"]
 def measure_files(
     model_file: Path, files: Sequence[Path], network_points: Sequence[Point]
 ) -> list[dict[str, float]]:
-    """Compress and decompress images, and return means over them, a dict for each quality.
+    """Compress and decompress images; return a dict of means over them for each quality.
 
-    An image is measured whole, or as :func:`gdncodec.training.validate.validate` does, on its
-    middle of LARGEST_SIDE pixels.
+    Of a side longer than LARGEST_SIDE pixels only the middle is measured, as in
+    :func:`gdncodec.training.validate.validate`.
 
-    ``bpp`` are the bytes of the ``.gdn`` files in bits per pixel and ``psnr`` is of the decoded
-    8-bit pixels. ``bpp_tables`` is what the entropy coder's tables expect of the same files;
-    ``bpp_estimated`` and ``psnr_estimated`` are the network's own, by its density. The tables see
-    the neighbours of a symbol, the density does not: files may well be smaller than estimated.
-    Points of a network for MS-SSIM have ``ms_ssim`` and its estimate too.
+    ``bpp`` is the size of the ``.gdn`` files in bits per pixel, and ``psnr`` the PSNR of the
+    decoded 8-bit pixels in dB. ``bpp_tables`` is the size of the same files as estimated from the
+    entropy tables; ``bpp_estimated`` and ``psnr_estimated`` are the estimates of the network. The
+    tables depend on neighbouring symbols and the network's density does not, so files are often
+    smaller than estimated. Models trained on MS-SSIM have ``ms_ssim`` and ``ms_ssim_estimated``
+    too.
 
     Args:
         model_file: the exported model.
-        files: readable images, one at least.
-        network_points: which qualities to measure, and what the network estimates there.
+        files: readable images, at least one.
+        network_points: the qualities to measure, with the estimates of the network.
 
     Raises:
-        ImageError: a file is no readable image.
+        ImageError: a file is not a readable image.
         ModelError: the model file is damaged.
     """
     codec = Codec(model_file)
@@ -73,7 +74,7 @@ def measure_files(
 
 
 def format_points(rows: Sequence[dict[str, float]]) -> str:
-    """Return what :func:`measure_files` gave as a small table, without a line break at its end."""
+    """Format the result of :func:`measure_files` as a table, without a trailing line break."""
     head = "quality  bpp of files  tables  estimated  PSNR of files  estimated"
     lines = [
         f"{r['quality']:7g}  {r['bpp']:12.3f}  {r['bpp_tables']:6.3f}  {r['bpp_estimated']:9.3f}"
@@ -90,10 +91,10 @@ def format_points(rows: Sequence[dict[str, float]]) -> str:
 
 
 def write_points(path: Path, rows: Sequence[dict[str, float]]) -> None:
-    """Write what :func:`measure_files` gave as JSON; a crash leaves the old file or the new one.
+    """Write the result of :func:`measure_files` as JSON; a crash leaves the old or the new file.
 
     Raises:
-        OSError: the folder is missing, full or not writable.
+        OSError: the folder is missing or not writable, or the disk is full.
     """
     with write_safely(path, overwrite=True) as temporary:
         temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
@@ -102,12 +103,12 @@ def write_points(path: Path, rows: Sequence[dict[str, float]]) -> None:
 def _measure(
     codec: Codec, pixels: NDArray[np.uint8], quality: float
 ) -> tuple[float, float, float, float]:
-    """Return bpp of the file, bpp by the tables, PSNR in dB, and MS-SSIM if the codec is for it."""
+    """Return bpp of the file and by the tables, PSNR in dB, and MS-SSIM (0 if not trained on)."""
     data = codec.compress(RasterImage(pixels), quality)
     decoded = codec.decompress(data).pixels
     area = pixels[..., 0].size
     mse = float(np.square(pixels.astype(np.float64) - decoded).mean())
-    decibels = psnr(max(mse, 1e-9))  # infinity would be no JSON
+    decibels = psnr(max(mse, 1e-9))  # JSON has no infinity
     similarity = 0.0
     if codec.entry.config.metric == "ms-ssim":
         similarity = float(ms_ssim(_batch(decoded), _batch(pixels)))

@@ -30,16 +30,16 @@ from gdncodec.training.state import TrainingState
 __all__ = ["train"]
 
 _PULSE = 20
-"""Steps on CUDA between two moments at which the host waits for the device."""
+"""Steps on CUDA between two synchronisations of host and device."""
 
 _FAULTS = 10
-"""So many steps in a row whose gradient is not finite are undone."""
+"""Consecutive steps with gradients that are not finite that trigger a rollback."""
 
 _ROLLBACKS = 3
-"""A run that would be undone more often is given up."""
+"""Most rollbacks in a run; the next one aborts it."""
 
 _WORTH_COMPILING = 10.0
-"""Minutes that a run on the CPU must have."""
+"""Length of a run on the CPU, in minutes, above which compiling pays."""
 
 
 def train(
@@ -50,30 +50,30 @@ def train(
     team: Workers = ALONE,
     stop: Stop | None = None,
 ) -> int | None:
-    """Train until the steps or the time are used up, or somebody asks to stop.
+    """Train until the limit of steps or time is reached, or a stop is requested.
 
-    A step depends on the state, the seed and its number alone. So a run that is resumed does what
-    it would have done, and N processes do together what one would, up to rounding.
+    A step depends only on the state, the seed and the number of the step. A resumed run therefore
+    continues exactly as it would have, and N processes compute the same as one, up to rounding.
 
     Args:
-        state: what to train; it is changed, and at the end its ``average`` is ready for export.
-        sampler: gives the crops of this process.
-        recorder: what the main process does besides; the other processes have none.
+        state: training state, updated in place; at the end its ``average`` is ready for export.
+        sampler: source of the crops of this process.
+        recorder: shows figures, validates and saves checkpoints; only the main process has one.
         team: the processes that train; each calls this function.
-        stop: tells whether to stop.
+        stop: tells whether a stop is requested.
 
     Returns:
-        The signal that ended the run, or None at its natural end.
+        The number of the signal that stopped the run, or None if it reached its end.
 
     Raises:
-        GdnCodecError: gradients stay infinite or undefined, whatever the learning rate.
+        GdnCodecError: gradients are not finite even after several rollbacks.
     """
     if _compiles(state.options, team):
         _compile(state)
     pulse = _PULSE if team.device.type == "cuda" else 1
     with _tensor_cores(team.device):
         asked = _run(state, sampler, recorder, team, stop, pulse)
-    if asked and recorder:  # before anything that takes long: whoever asked may not wait for it
+    if asked and recorder:  # before anything slow, because the process may be killed soon
         recorder.save("last.safetensors", state.checkpoint())
     _average_statistics(state, sampler)
     return asked
@@ -93,7 +93,7 @@ def _run(
     learner: nn.Module | None = None
     frozen: bool | None = None
     while True:
-        # Here the host waits for the device, and the processes agree where they are.
+        # The host waits for the device here, and the processes agree on the state of the run.
         skipped, faults = meter.read()
         state.counters.skipped += skipped
         minutes, due, asked = team.largest(
@@ -120,7 +120,7 @@ def _run(
                 break
             stage = options.stage(progress)
             if learner is None or stage.frozen is not frozen:
-                learner = None  # the old one goes before the new one comes, see parallel()
+                learner = None  # delete the old one first, see parallel()
                 learner, frozen = _learner(state.model, stage, team), stage.frozen
             _mark_decay(state, progress, recorder)
             state.set_rate(options.rate(state.counters.step, progress))
@@ -130,9 +130,9 @@ def _run(
 def _step(
     state: TrainingState, learner: nn.Module, stage: Stage, sampler: CropSampler, team: Workers
 ) -> tuple[Tensor, Tensor]:
-    """Do one step; return whether it was skipped, and loss, bpp and PSNR, all on the device.
+    """Do one step; return whether it was skipped, and loss, bpp and PSNR (3,), on the device.
 
-    Qualities and noise are drawn for the whole batch, and each process takes its part.
+    Qualities and noise are drawn for the whole batch, and each process uses its share.
     """
     config, options, device = state.config, state.options, team.device
     torch.manual_seed(_seed(options.seed, state.counters.step))
@@ -155,14 +155,14 @@ def _step(
 
 
 def _learner(model: CodecModel, stage: Stage, team: Workers) -> nn.Module:
-    """Return the network as a stage trains it."""
+    """Return the network set up for a stage."""
     model.g_a.requires_grad_(not stage.frozen)
     freeze_stats(model, frozen=stage.frozen)
     return parallel(model, team)
 
 
 def _mark_decay(state: TrainingState, progress: float, recorder: Recorder | None) -> None:
-    """Keep the state from which a later run can go on, before the learning rate falls."""
+    """Save the weights just before the learning rate decays, for later runs to start from."""
     falls = state.options.falls(progress)
     if recorder and falls and not state.counters.falling:
         recorder.save("before-decay.safetensors", state.checkpoint().light)
@@ -170,7 +170,7 @@ def _mark_decay(state: TrainingState, progress: float, recorder: Recorder | None
 
 
 def _roll_back(state: TrainingState, good: Checkpoint, recorder: Recorder | None) -> None:
-    """Go on from the last good state, with half the learning rate."""
+    """Return to the last good state, with half the learning rate."""
     now = state.counters
     back = dataclasses.replace(
         now,
@@ -182,12 +182,12 @@ def _roll_back(state: TrainingState, good: Checkpoint, recorder: Recorder | None
     )
     if now.rollbacks >= _ROLLBACKS:
         if recorder:
-            # Whoever resumes it has as many returns again, at a rate that is not the one of here.
+            # A resumed run gets a fresh rollback budget but keeps the reduced learning rate.
             counters = dataclasses.replace(back, rollbacks=0)
             recorder.save("last.safetensors", good._replace(counters=counters))
-        msg = f"gave up at step {now.step}: after {now.rollbacks} returns to the last good state,"
-        msg += f" step {good.counters.step}, gradients still are not finite; that state is kept in"
-        msg += " last.safetensors. Another run may go on from it, with --resume-weights and"
+        msg = f"gave up at step {now.step}: after {now.rollbacks} rollbacks to the last good state,"
+        msg += f" step {good.counters.step}, gradients are still not finite. That state is saved in"
+        msg += " last.safetensors; a new run can start from it with --resume-weights and"
         msg += " --precision float32"
         raise GdnCodecError(msg)
     state.restore(good)
@@ -202,7 +202,7 @@ def _seed(seed: int, step: int) -> int:
 
 
 def _stratified_qualities(batch: int, config: ModelConfig) -> Tensor:
-    """Draw one quality from each of ``batch`` equal parts of a range a little beyond 0 to 100."""
+    """Draw one quality from each of ``batch`` equal parts of the range from -2 to 102."""
     if config.fixed_quality is not None:
         return torch.full((batch,), config.fixed_quality)
     return (torch.randperm(batch) + torch.rand(batch)) * (104 / batch) - 2
@@ -210,7 +210,7 @@ def _stratified_qualities(batch: int, config: ModelConfig) -> Tensor:
 
 @torch.no_grad()
 def _average_statistics(state: TrainingState, sampler: CropSampler) -> None:
-    """Give switchable norms the statistics of the averaged weights over many batches."""
+    """Recompute the statistics of switchable norms with the averaged weights, over many batches."""
     first = state.counters.step
     torch.manual_seed(_seed(state.options.seed, first))
 
@@ -234,14 +234,14 @@ def _compiles(options: TrainingOptions, team: Workers) -> bool:
 
 def _compile(state: TrainingState) -> None:
     if state.options.compile == "auto":
-        # Nobody asked for it: what cannot be compiled runs as it is, with a warning.
+        # By default, what cannot be compiled runs uncompiled, with a warning.
         torch._dynamo.config.suppress_errors = True
     state.model.compile(dynamic=False)
 
 
 @contextmanager
 def _tensor_cores(device: torch.device) -> Iterator[None]:
-    """Let CUDA compute float32 products as TF32, and look for the fastest convolutions."""
+    """Let CUDA use TF32 for float32 products and benchmark its convolution algorithms."""
     if device.type != "cuda":
         yield
         return

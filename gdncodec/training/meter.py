@@ -1,4 +1,4 @@
-"""Figures of a run, summed where they arise and read by the host now and then."""
+"""Training figures, summed on the device and read by the host at intervals."""
 
 import torch
 from torch import Tensor
@@ -11,25 +11,25 @@ _FIGURES = ("loss", "bpp", "psnr")
 
 
 class Meter:
-    """Means of loss, bpp and PSNR, and counts of steps that were skipped.
+    """Means of loss, bpp and PSNR, and counts of skipped steps.
 
     Args:
-        team: the processes that train; the means are those of all.
+        team: the processes that train; the means are over all of them.
     """
 
     def __init__(self, team: Workers) -> None:
         self._team = team
-        # Steps done, steps skipped, and sums over the former.
+        # Steps done, steps skipped, and sums of the figures over the steps done.
         self._sums = torch.zeros(2 + len(_FIGURES), device=team.device)
         self._in_a_row = torch.zeros((), device=team.device)
         self._totals = [0.0] * len(self._sums)
 
     @torch.no_grad()
     def add(self, bad: Tensor, figures: Tensor) -> None:
-        """Take in a step, without waiting for the device.
+        """Add a step, without waiting for the device.
 
         Args:
-            bad: the step was skipped, bool ().
+            bad: whether the step was skipped, bool ().
             figures: loss, bpp and PSNR, (3,).
         """
         counts = torch.stack([~bad, bad]).float()
@@ -37,7 +37,7 @@ class Meter:
         self._in_a_row = (self._in_a_row + 1) * bad
 
     def read(self) -> tuple[int, int]:
-        """Wait for the device; return steps skipped since the last call, and the last in a row."""
+        """Wait for the device; return steps skipped since the last call, and the current streak."""
         sums = torch.cat([self._team.add(self._sums) / self._team.world, self._in_a_row[None]])
         *values, in_a_row = sums.tolist()
         self._totals = [a + b for a, b in zip(self._totals, values, strict=True)]
@@ -45,11 +45,11 @@ class Meter:
         return round(values[1]), round(in_a_row)
 
     def forget(self) -> None:
-        """Count the steps in a row from here."""
+        """Reset the streak of skipped steps."""
         self._in_a_row = torch.zeros_like(self._in_a_row)
 
     def means(self) -> tuple[int, dict[str, float]]:
-        """Return how many steps were read since the last call, and their means by name."""
+        """Return the number of steps read since the last call, and their mean figures by name."""
         done, skipped, *sums = self._totals
         self._totals = [0.0] * len(self._totals)
         means = {k: v / done if done else float("nan") for k, v in zip(_FIGURES, sums, strict=True)}

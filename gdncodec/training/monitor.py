@@ -1,4 +1,4 @@
-"""What a person sees of a training: a progress bar, or lines, and TensorBoard."""
+"""Display of a training run: a progress bar or lines of text, and TensorBoard."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _FORMS = {
 }
 
 _BETWEEN_LINES = 30.0
-"""Seconds, at least, where there is no terminal to draw a bar on."""
+"""Least seconds between two lines if standard error is not a terminal."""
 
 
 class Monitor:
-    """Shows figures on standard error, and keeps them for TensorBoard.
+    """Shows figures on standard error and logs them for TensorBoard.
 
-    On a terminal there is a bar that ends when the run does; elsewhere a line now and then.
+    A terminal gets a progress bar, anything else a line at intervals.
 
     Args:
-        out: the run's folder; event files go into ``tensorboard`` in it.
-        report: takes every line instead, and there is no bar.
-        step: where the run goes on; figures of later steps, from before it was resumed, are hidden.
+        out: folder of the run; event files go into its subfolder ``tensorboard``.
+        report: called with every line of text instead; there is no bar then.
+        step: step at which the run resumes; figures logged for later steps are hidden.
 
     Raises:
-        GdnCodecError: a package that draws is not installed.
+        GdnCodecError: a package for drawing or logging is not installed.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class Monitor:
             self._bar = tqdm(total=1.0, bar_format=layout, file=sys.stderr, dynamic_ncols=True)
 
     def progress(self, step: int, done: float, figures: Mapping[str, float]) -> None:
-        """Show how far training is.
+        """Show the progress of training.
 
         Args:
-            step: number of steps done.
-            done: part of the run that is done, 0 to 1.
-            figures: ``loss``, ``bpp`` and ``psnr`` of the last crops; of the others those that are
-                there: ``rate`` (of learning), ``patches_per_second``, ``seconds_left``, and the
-                counts ``skipped`` (steps) and ``rollbacks``.
+            step: number of completed steps.
+            done: completed fraction of the run, 0 to 1.
+            figures: ``loss``, ``bpp`` and ``psnr`` (dB) of the latest crops; optionally ``rate``
+                (learning rate), ``patches_per_second``, ``seconds_left``, and the counts
+                ``skipped`` (steps) and ``rollbacks``.
         """
         for name, value in figures.items():
             if name != "seconds_left":
@@ -94,13 +94,13 @@ class Monitor:
         pair: tuple[Tensor, Tensor] | None = None,
         score: float | None = None,
     ) -> None:
-        """Show what the network achieves on images that it does not learn from.
+        """Show the results of a validation.
 
         Args:
-            step: number of steps done.
-            points: at one quality or more.
+            step: number of completed steps.
+            points: results at one or more qualities.
             pair: an image and its reconstruction, both uint8 (3, h, w).
-            score: see :func:`gdncodec.training.validate.score`.
+            score: result of :func:`gdncodec.training.validate.score`.
         """
         for point in points:
             for name, value in point._asdict().items():
@@ -118,27 +118,27 @@ class Monitor:
         self.note(f"step {step}: validation {means}")
 
     def note(self, text: str) -> None:
-        """Say something, above the bar if there is one."""
+        """Print a line of text, above the bar if there is one."""
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
             self._report(text)
 
     def close(self) -> None:
-        """End the bar and the event file; a second call does nothing."""
+        """Close the bar and the event file; a second call does nothing."""
         if self._bar is not None:
             self._bar.close()
         self._keep("close")
 
     def _keep(self, method: str, *args: Any, **kwargs: Any) -> None:
-        """Let the writer of TensorBoard do something; a full disk ends that, not the training."""
+        """Call a method of TensorBoard's writer; a full disk ends the logging, not the training."""
         if self._writer is None:
             return
         try:
             getattr(self._writer, method)(*args, **kwargs)
         except OSError as error:
             self._writer = None
-            self.note(f"nothing more is kept for TensorBoard: {error}")
+            self.note(f"TensorBoard logging stopped: {error}")
 
 
 def _to_standard_error(text: str) -> None:
@@ -146,7 +146,7 @@ def _to_standard_error(text: str) -> None:
 
 
 def _describe(step: int, figures: Mapping[str, float]) -> str:
-    """Return a line whose end, what matters least, may be cut off by a narrow terminal."""
+    """Format figures as a line, least important last: a narrow terminal cuts off the end."""
     parts = [f"step {step}"]
     left = figures.get("seconds_left", float("nan"))
     if 0 <= left < float("inf"):
@@ -159,7 +159,7 @@ def _describe(step: int, figures: Mapping[str, float]) -> str:
 
 
 def _rate_distortion_plot(points: Sequence[Point], step: int) -> NDArray[np.uint8]:
-    """Return PSNR over bits per pixel, each point with its quality, as (H, W, 3)."""
+    """Plot PSNR over bits per pixel, with the quality at each point; return uint8 (H, W, 3)."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

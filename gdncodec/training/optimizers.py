@@ -1,4 +1,4 @@
-"""Optimisers of the training, by name."""
+"""Optimisers for training, by name."""
 
 from typing import Any
 
@@ -11,34 +11,34 @@ from gdncodec.nn.model import CodecModel
 __all__ = ["make_optimizer"]
 
 _DENSITY = 5.0
-"""The density learns so many times as fast as the rest."""
+"""Learning rate of the density relative to the transforms."""
 
 _SOAP = 3.0
-"""SOAP takes so many times Adam's learning rate."""
+"""Learning rate of SOAP relative to Adam."""
 
 _LARGEST_CORRELATED = 512
-"""SOAP keeps axes that are longer as they are: their matrices would cost more than they bring."""
+"""Longest axis that SOAP preconditions: matrices of longer ones would cost more than they gain."""
 
 
 def make_optimizer(model: CodecModel, name: str, learning_rate: float) -> torch.optim.Optimizer:
-    """Return an optimiser of a network.
+    """Return an optimiser for a network.
 
-    It has two groups of parameters, the transforms with the gains and the density. The key ``peak``
-    of a group is the learning rate that the schedule scales.
+    It has two parameter groups: the transforms with the gains, and the density. The key ``peak`` of
+    a group is the learning rate that the schedule scales.
 
-    ``adam`` is Kingma & Ba, arXiv 1412.6980. ``soap`` is Vyas et al., arXiv 2409.11321: Adam along
-    the eigenvectors of the gradient's correlations, one matrix for each axis of a weight. Vectors,
-    and the density, whose channels know nothing of each other, get plain Adam from it too. Its
-    first step only measures the gradient.
+    ``adam`` is Kingma & Ba, arXiv 1412.6980. ``soap`` is Vyas et al., arXiv 2409.11321: Adam in the
+    eigenbasis of the gradient's correlations, with one matrix for each axis of a weight. Vectors,
+    and the density, whose channels are independent, get plain Adam from it too. The first step of
+    SOAP only initialises its preconditioner.
 
     Args:
-        model: whose parameters to train.
+        model: network whose parameters to train.
         name: ``adam`` or ``soap``.
-        learning_rate: peak rate of the transforms under Adam, above 0.
+        learning_rate: peak learning rate of the transforms under Adam, above 0.
 
     Raises:
-        GdnCodecError: the package that has the optimiser is not installed.
-        ValueError: there is no optimiser of that name.
+        GdnCodecError: the package that provides the optimiser is not installed.
+        ValueError: there is no optimiser with that name.
     """
     density = list(model.density.parameters())
     ids = {id(p) for p in density}
@@ -67,8 +67,7 @@ def _soap(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         weight_decay=0.0,
         precondition_frequency=10,
         max_precondition_dim=_LARGEST_CORRELATED,
-        # The four axes of a convolution stay apart: the library cannot merge those of weights so
-        # small that one axis would be left.
+        # The library fails to merge axes of weights so small that only one axis would remain.
         merge_dims=False,
     )
     optimizer.register_step_post_hook(_as_from_a_file)
@@ -76,10 +75,10 @@ def _soap(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
 
 
 def _as_from_a_file(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """Give the state the memory layout that it has when it is read from a checkpoint.
+    """Give the optimiser state the memory layout that it has when read from a checkpoint.
 
-    A file holds none, and sums round by it: a run that is resumed would not do what it would have
-    done.
+    Files store no layout, and rounding in sums depends on it: otherwise a resumed run would differ
+    from one that was not interrupted.
     """
     for parameter, state in optimizer.state.items():
         state["Q"] = [q.contiguous() if isinstance(q, Tensor) else q for q in state["Q"]]

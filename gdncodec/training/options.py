@@ -1,4 +1,4 @@
-"""How long and how to train, and what that makes of each moment of a run."""
+"""Training options: their defaults, ranges and schedules, and how a resumed run keeps them."""
 
 import dataclasses
 from typing import Any, Literal, NamedTuple, get_args
@@ -12,19 +12,19 @@ from gdncodec.training.distributed import Workers, refuse_batch_statistics
 __all__ = ["Stage", "TrainingOptions", "resolve_options"]
 
 _MINUTES = 120.0
-"""Length of a run for which nobody named an end."""
+"""Length of a run, in minutes, without a limit of steps or time."""
 
 _BINDING = (
     "batch", "crop", "learning_rate", "warmup", "decay", "mixed", "frozen", "ema",
     "statistics_batches", "optimizer", "seed", "precision", "drawn", "flat",
 )  # fmt: skip
-"""Options that a run keeps when it is resumed; the others say how long and how fast it goes on."""
+"""Options that cannot change when a run is resumed."""
 
 _CUDA: dict[str, Any] = {"batch": 16, "crop": 256, "optimizer": "adam"}
-"""Defaults that make use of a GPU; SOAP, which is many small operations, is not measured there."""
+"""Defaults on a GPU; SOAP consists of many small operations and is not benchmarked there."""
 
 _MS_SSIM: dict[str, Any] = {"crop": 192}
-"""Smaller crops have too few scales."""
+"""Smaller crops are too small for five scales."""
 
 Precision = Literal["bf16", "float32"]
 Compile = Literal["auto", "on", "off"]
@@ -32,55 +32,57 @@ OptimizerName = Literal["adam", "soap"]
 
 
 class Stage(NamedTuple):
-    """What the network trains at some moment of a run, and on which latents."""
+    """Phase of a run: which parameters are trained, and on which latents."""
 
     quantization: Literal["noise", "mixed", "round"]
-    """As :class:`gdncodec.nn.model.CodecModel` takes it."""
+    """See :class:`gdncodec.nn.model.CodecModel`."""
     frozen: bool
-    """The analysis and all running statistics stand still."""
+    """Whether the analysis and all running statistics are frozen."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
     """How long and how to train.
 
-    A moment of a run is its progress, 0 to 1: of the steps, of the time, or of whichever is
-    further if both are limited. Without a limit a run takes 120 minutes.
+    Schedules depend on the progress of a run, 0 to 1, in steps or in time, or whichever is further
+    if both are limited. A run without limits takes 120 minutes.
 
     ::
 
         progress       0 ----------------------------- 0.75 --- 0.8 ------ 0.95 -- 1
-        learning rate  rises, stays                     | falls to zero -----------|
+        learning rate  warm-up, constant                | decays to zero ----------|
         latents        noise ------------------------------------|- mixed ---|round|
-        analysis       learns ---------------------------------------------- |still|
+        analysis       trained ----------------------------------------------|frozen
 
     Args:
-        steps: stop after so many steps, or None.
-        max_minutes: stop after so many minutes of training, those before a resume included, or
-            None.
-        batch: crops in a step, over all processes.
-        crop: side of a crop in pixels, a multiple of 16, at least 32.
-        learning_rate: peak rate of Adam, a third of SOAP's; the density learns five times as fast.
-        warmup: steps of rising rate at the start.
-        decay: last part of the run, in which the rate falls to zero.
-        mixed: last part of the run, in which the synthesis sees rounded latents.
-        frozen: last part of the run, in which the analysis and all running statistics stand still
-            and the rate sees rounded latents too.
-        ema: weight of the old value in the moving average of the weights, 0 to below 1.
+        steps: number of steps after which to stop, or None.
+        max_minutes: training time in minutes after which to stop, including the time before a
+            resume, or None.
+        batch: crops per step over all processes.
+        crop: side length of a crop in pixels, a multiple of 16, at least 32.
+        learning_rate: peak learning rate under Adam, above 0 and below 1; under SOAP it is three
+            times as high, and for the density five times as high again.
+        warmup: steps at the start over which the learning rate rises.
+        decay: fraction of the run, at its end, over which the learning rate decays to zero.
+        mixed: fraction of the run, at its end, in which the synthesis gets rounded latents.
+        frozen: fraction of the run, at its end, in which the analysis and all running statistics
+            are frozen and the rate is estimated from rounded latents too.
+        ema: weight of the previous value in the moving average of the weights, 0 or more and below
+            1.
         statistics_batches: batches over which switchable norms average their statistics at the end.
         optimizer: ``adam`` or ``soap``.
-        seed: seed of initial weights, crops, qualities and noise.
-        precision: ``bf16`` runs the inner convolutions under autocast, ``float32`` none.
-        drawn: share of the crops, 0 to 1, that are drawn and no part of a photograph, see
+        seed: random seed for initial weights, crops, qualities and noise.
+        precision: ``bf16`` runs the inner convolutions under autocast, ``float32`` does not.
+        drawn: fraction of the crops, 0 to 1, that are synthetic instead of photographs, see
             :mod:`gdncodec.training.synthetic`.
-        flat: bins of the latent channels that hold flat colours are divided by it at the end, 1 to
-            64, see :func:`gdncodec.training.export.export_model`.
-        compile: ``on`` runs the network through torch.compile, ``auto`` where that pays: on CUDA,
-            and on the CPU in runs of more than ten minutes, if a C++ compiler is installed.
-        report_seconds: time between two reports; each validates and leaves a checkpoint.
+        flat: divisor, 1 to 64, of the quantisation bins of latent channels that represent flat
+            colours, see :func:`gdncodec.training.export.export_model`.
+        compile: ``on`` uses torch.compile; ``auto`` uses it on CUDA, and on the CPU in runs of more
+            than ten minutes, if a C++ compiler is installed; ``off`` does not use it.
+        report_seconds: seconds between two reports; each saves a checkpoint and may validate.
 
     Raises:
-        ValueError: a value is out of its range.
+        ValueError: a value is out of range.
     """
 
     steps: int | None = None
@@ -128,31 +130,31 @@ class TrainingOptions:
 
     @property
     def minutes(self) -> float | None:
-        """The limit of time, or None."""
+        """Limit of the training time in minutes, or None."""
         return self.max_minutes or (None if self.steps else _MINUTES)
 
     def progress(self, step: int, minutes: float) -> float:
-        """Return how much of the run is done; 1 or more when its end is reached.
+        """Return the completed fraction of the run; 1 or more when its end is reached.
 
         Args:
-            step: steps done.
-            minutes: time spent; without a limit of time it makes no difference.
+            step: completed steps.
+            minutes: training time in minutes; ignored without a limit of time.
         """
         by_steps = step / self.steps if self.steps else 0.0
         return max(by_steps, minutes / self.minutes if self.minutes else 0.0)
 
     def stage(self, progress: float) -> Stage:
-        """Return what is trained at a moment of the run."""
+        """Return the phase of the run at a given progress, 0 to 1."""
         if progress >= 1 - self.frozen:
             return Stage("round", frozen=True)
         return Stage("noise" if progress < 1 - self.mixed else "mixed", frozen=False)
 
     def falls(self, progress: float) -> bool:
-        """Say whether the learning rate falls at a moment of the run."""
+        """Return whether the learning rate decays at a given progress, 0 to 1."""
         return self.decay > 0 and progress >= 1 - self.decay
 
     def rate(self, step: int, progress: float) -> float:
-        """Return the factor, 0 to 1, that the learning rate has at a moment of the run."""
+        """Return the factor on the learning rate, 0 to 1, at a given step and progress."""
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         fall = max(0.0, (1 - progress) / self.decay) if self.falls(progress) else 1.0
         return rise * fall
@@ -161,17 +163,17 @@ class TrainingOptions:
 def resolve_options(
     given: dict[str, Any], start: Checkpoint | None, team: Workers
 ) -> tuple[ModelConfig, TrainingOptions]:
-    """Return what to train and how: as given, else as before, else by default.
+    """Return network and options: as given, else as in the checkpoint, else the defaults.
 
     Args:
-        given: options of ``gdncodec train`` by their names there; None is as good as missing.
-        start: what the run begins with.
+        given: options of ``gdncodec train`` by name; None counts as not given.
+        start: checkpoint that the run starts from, or None.
         team: the processes that train.
 
     Raises:
         GdnCodecError: a package that the metric needs is not installed.
-        ValueError: an option is out of its range, another than in the run to continue, or does not
-            go with another one.
+        ValueError: an option is out of range, differs from the run to resume, or conflicts with
+            another option.
     """
     given = {k: v for k, v in given.items() if v is not None}
     config = _config(_take_network(given), start)
@@ -181,14 +183,14 @@ def resolve_options(
         if options.batch < smallest:
             msg = f"norm {norm} needs a batch of at least {smallest}, got {options.batch}"
             raise ValueError(msg)
-    team.slots(options.batch)  # refuses a batch that cannot be shared out
+    team.slots(options.batch)  # raises ValueError if the batch cannot be split evenly
     refuse_batch_statistics(config, team)
     check_metric(config.metric, options.crop)
     return config, options
 
 
 def _take_network(given: dict[str, Any]) -> dict[str, Any]:
-    """Take what describes the network out of the options, as fields of a configuration."""
+    """Remove the options that describe the network; return them as configuration fields."""
     fields: dict[str, Any]
     fields = {k: given.pop(k) for k in ("norm", "latent_channels", "metric") if k in given}
     if "synthesis_norm" in given or "norm" in fields:
@@ -210,7 +212,7 @@ def _config(fields: dict[str, Any], start: Checkpoint | None) -> ModelConfig:
     if fields.get("metric", before.metric) != before.metric:
         fields.setdefault("lambdas", QUALITY_LAMBDAS[fields["metric"]])
     if start:
-        # Weights that begin a run may be tuned to something else, but not be those of another net.
+        # Weights for a new run may be trained for another target, not for another architecture.
         free = () if start.is_complete else ("lambdas", "metric")
         for name in fields.keys() - set(free):
             _refuse_change(name, getattr(before, name), fields[name])
@@ -235,5 +237,5 @@ def _options(
 def _refuse_change(name: str, before: Any, now: Any) -> None:
     if now != before:
         option = name.replace("_", "-")
-        msg = f"{option} is {before} in the run to continue, got {now}; leave the option out"
+        msg = f"{option} is {before} in the run to resume, got {now}; omit the option"
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""What the main process does beside training: figures, validation, checkpoints."""
+"""What the main process does besides training: figures, validation, checkpoints."""
 
 import math
 import time
@@ -16,20 +16,20 @@ from gdncodec.training.validate import Point, reconstruct, score, validate
 __all__ = ["Recorder"]
 
 _SHARE = 0.05
-"""Validation takes at most about this part of the time."""
+"""Largest share of the time to spend on validation, approximately."""
 
 _BETWEEN_FIGURES = 1.0
-"""Seconds, at least."""
+"""Least seconds between two updates of the figures."""
 
 
 class Recorder:
-    """Shows and keeps what a run achieves.
+    """Shows the progress of a run and saves its checkpoints.
 
     Args:
-        out: an existing folder, for ``last``, ``best`` and ``before-decay.safetensors``.
-        monitor: what a person sees.
-        validation: uint8 (3, H, W); may be empty.
-        report_seconds: time between two reports.
+        out: existing folder for ``last``, ``best`` and ``before-decay.safetensors``.
+        monitor: display of the figures.
+        validation: images, uint8 (3, H, W); may be empty.
+        report_seconds: seconds between two reports.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class Recorder:
 
     @property
     def due(self) -> bool:
-        """It is time for a report."""
+        """Whether it is time for a report."""
         return time.monotonic() >= self._next
 
     def show(self, state: TrainingState, progress: float, meter: Meter) -> None:
-        """Show the figures, at most once a second."""
+        """Show the figures, at most once per second."""
         now = time.monotonic()
         if self._first is None:
             self._first, self._began = progress, now
@@ -72,17 +72,17 @@ class Recorder:
         self._shown = now
 
     def report(self, state: TrainingState, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint of the state, and validate unless that would take too much time."""
+        """Save a checkpoint, and validate unless that would take too large a share of the time."""
         began = time.monotonic()
         if began >= self._next_validation:
             self.validate(state)
             self._next_validation = time.monotonic() + (time.monotonic() - began) / _SHARE
         self.save("last.safetensors", checkpoint._replace(counters=state.counters))
         self._next = time.monotonic() + self._pause
-        self._shown += time.monotonic() - began  # crops a second are those of training
+        self._shown += time.monotonic() - began  # crops per second count training time only
 
     def validate(self, state: TrainingState) -> list[Point]:
-        """Return estimated points of the averaged weights, and keep the best of them."""
+        """Validate the averaged weights, and save them if they are the best so far."""
         points = validate(state.average, self._validation)
         if not points:
             return points
@@ -97,10 +97,10 @@ class Recorder:
         return points
 
     def save(self, name: str, checkpoint: Checkpoint) -> bool:
-        """Write a checkpoint, or say that it could not be written; the one of before then stays."""
+        """Write a checkpoint and return True, or keep the previous one and note the error."""
         try:
             save_checkpoint(self.out / name, checkpoint)
         except OSError as error:
-            self.monitor.note(f"{name} was not written, the one of before stays: {error}")
+            self.monitor.note(f"{name} could not be written, the previous one is kept: {error}")
             return False
         return True

@@ -1,4 +1,4 @@
-"""One training run as a user starts it: folders in, a model file and its card out."""
+"""One training run from start to end: image folders in, a model file and its card out."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "run_session"]
 
 _HELD_OUT = 25
-"""Without a folder for validation, every image of this number is held out of training."""
+"""Without a validation folder, one image in this many is held out of training."""
 
 _VALIDATED = 24
-"""Images that are validated on, at most."""
+"""Largest number of validation images."""
 
 _FITTED = 48
-"""Images to whose latents the entropy coding is fitted, at most."""
+"""Largest number of images whose latents the entropy coding is fitted to."""
 
 
 class Outcome(NamedTuple):
     """How a run ended."""
 
     model: Path | None
-    """The model file; only the main process writes it and has its path."""
+    """The model file; None in all processes but the main one."""
     signal: int | None
-    """The signal that stopped the run, or None."""
+    """Number of the signal that stopped the run, or None."""
 
 
 class _Images(NamedTuple):
-    """The images of a run, and those that this process holds."""
+    """The image files of a run, and the images that this process holds."""
 
     files: list[Path]
     held: dict[int, Tensor]
-    """By their place in the files."""
+    """By their index in the files."""
     held_out: list[Path]
     """Files for validation."""
 
@@ -80,22 +80,23 @@ def run_session(
 
     Args:
         data: folders of training images.
-        out: folder for everything that the run leaves.
-        val: folder of validation images; by default some of the data are held out.
-        resume: continue the run in ``out``, or begin it if there is none.
-        resume_weights: checkpoint that gives the first weights to a run that begins.
-        report: takes every line of text; by default they go to standard error.
-        verbose: say at the beginning what is going to be trained, and how.
-        given: the other options of ``gdncodec train``, by their names there. What is missing or
-            None has the default, or what a resumed run had.
+        out: folder for all output.
+        val: folder of validation images; by default every 25th training image is held out.
+        resume: resume the run in ``out``, or start one if there is none.
+        resume_weights: checkpoint whose weights initialise a new run.
+        report: called with every line of text; by default lines go to standard error.
+        verbose: report network, options and number of parameters at the start.
+        given: the other options of ``gdncodec train``, by name. An option that is missing or None
+            keeps its value in a resumed run and has its default in a new one.
 
     Raises:
-        FileExistsError: ``out`` already holds a run, and it is not to be resumed.
-        GdnCodecError: gradients stay infinite or undefined, or a package is missing.
-        ModelError: a file is no checkpoint.
+        FileExistsError: ``out`` already contains a run and ``resume`` is false.
+        GdnCodecError: gradients are not finite even after several rollbacks, or a package is
+            missing.
+        ModelError: a file is not a checkpoint.
         OSError: the last checkpoint or the model file could not be written.
-        ValueError: an option is out of its range, or another than in the run that is resumed; or
-            there are no usable images.
+        ValueError: an option is out of range or differs from the run to resume, or there are no
+            usable images.
     """
     with workers(given.pop("device", None) or "auto") as team:
         loaded = load_start(out, resume=resume, weights=resume_weights) if team.is_main else None
@@ -138,7 +139,7 @@ def _lead(
     data = {"training": manifest(images.files), "validation": manifest(used)}
     counters, digest = state.counters, data["training"]["sha256"]
     if counters.data not in (None, digest):
-        monitor.note("the training images are not those that this run had before")
+        monitor.note("the training images have changed since this run started")
     counters.data = digest
     fitted = _for_fitting(images, options)
     sampler = _sampler(images, options, team)
@@ -146,7 +147,7 @@ def _lead(
     with Stop() as stop:
         asked = train(state, sampler, recorder, team=team, stop=stop)
         if asked:
-            monitor.note("stopping, and writing what there is; once more stops at once")
+            monitor.note("stopping and saving; a second signal stops at once")
         saved = recorder.save("last.safetensors", state.checkpoint())
         points = [] if asked else recorder.validate(state)
         model, tables = export_model(state.average, fitted, flat=options.flat, seed=options.seed)
@@ -158,14 +159,14 @@ def _lead(
         path = out / "model.safetensors"
         save_model(path, model, for_model_file(card))
         write_card(out / "model.json", card)
-        (out / "rd.json").unlink(missing_ok=True)  # of the model before
+        (out / "rd.json").unlink(missing_ok=True)  # it belongs to the previous model
         asked = asked or stop.asked
     if points and not asked:
         rows = measure_files(path, used, points)
         write_points(out / "rd.json", rows)
         monitor.note(format_points(rows))
     if not saved:
-        msg = f"{out / 'last.safetensors'} could not be written; the model file is whole"
+        msg = f"{out / 'last.safetensors'} could not be written; the model file is complete"
         raise OSError(msg)
     return Outcome(path, asked)
 
@@ -177,7 +178,7 @@ def _read(
     team: Workers,
     say: Callable[[str], None],
 ) -> _Images:
-    """Read the images of this process's crops; all processes leave out what one cannot use."""
+    """Read the images for this process's crops; all processes skip a file that one cannot use."""
     found = find_images(data)
     held_out = find_images([val]) if val else found[::_HELD_OUT] if len(found) > 1 else []
     if val and not held_out:
@@ -186,10 +187,10 @@ def _read(
     left_out = {file.resolve() for file in held_out}
     files = [file for file in found if file.resolve() not in left_out]
     if val and found and not files:
-        msg = f"all images of the data are in {val} too, none is left for training"
+        msg = f"all images of the data are in {val} too, so none are left for training"
         raise ValueError(msg)
     if len(set(team.all_of([len(files)]))) > 1:
-        msg = "the processes find different numbers of images; all need the same folders"
+        msg = "the processes find different numbers of images; all must see the same folders"
         raise ValueError(msg)
     read: dict[Path, Tensor] = {}
     while True:
@@ -218,7 +219,7 @@ def _sampler(images: _Images, options: TrainingOptions, team: Workers) -> CropSa
 def _for_validation(
     images: _Images, options: TrainingOptions, say: Callable[[str], None]
 ) -> tuple[list[Tensor], list[Path]]:
-    """Return the first usable images that are held out, and their files."""
+    """Return the first usable validation images, and their files."""
     validation: list[Tensor] = []
     used: list[Path] = []
     for first in range(0, len(images.held_out), _VALIDATED):
@@ -232,7 +233,7 @@ def _for_validation(
 
 
 def _for_fitting(images: _Images, options: TrainingOptions) -> list[NDArray[np.uint8]]:
-    """Return some of the images of all processes, the same ones however many there are."""
+    """Return a sample of the images, the same for any number of processes."""
     count = len(images.files)
     chosen = random.Random(options.seed).sample(range(count), min(_FITTED, count))
     elsewhere = [images.files[i] for i in chosen if i not in images.held]

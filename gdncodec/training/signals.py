@@ -1,4 +1,4 @@
-"""Ending a run early, but not in the middle of a step."""
+"""Stopping a run early on a signal, but not in the middle of a step."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any
 __all__ = ["Stop"]
 
 _SAME = 1.0
-"""Signals within so many seconds are one: a terminal and a launcher may both send it."""
+"""Signals within this many seconds count as one: terminal and launcher may both send it."""
 
 
 class Stop(AbstractContextManager["Stop"]):
-    """Takes Ctrl-C and SIGTERM as a wish to stop, and a second one as an order.
+    """Handles Ctrl-C and SIGTERM: the first one requests a stop, a second one exits.
 
     Inside the block the first signal only sets :attr:`asked`; a second one raises SystemExit with
-    128 and the signal's number, as a shell reports it. Outside of the main thread nothing happens.
+    128 plus the signal number, as shells report it. Outside the main thread signals are not
+    handled.
     """
 
     def __init__(self) -> None:
         self.asked: int | None = None
-        """Number of the signal that came, or None."""
+        """Number of the signal received, or None."""
         self._when = 0.0
         self._before: dict[int, Any] = {}
 

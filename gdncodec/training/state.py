@@ -1,4 +1,4 @@
-"""What a step of training reads and writes."""
+"""The training state: everything that a training step reads and writes."""
 
 import copy
 import dataclasses
@@ -19,15 +19,15 @@ __all__ = ["TrainingState"]
 
 _LARGEST_GRADIENT = 1.0
 _YOUNG = 10
-"""The moving average of a new network forgets faster for some multiples of so many steps."""
+"""Steps that set how long the moving average of a new network forgets faster."""
 
 
 class TrainingState:
-    """Network, its moving average, loss and optimiser, and where the run stands.
+    """Network, moving average of its weights, loss, optimiser and counters.
 
     Args:
-        config: what to build.
-        options: how to train.
+        config: architecture of the network.
+        options: options of the training.
         team: the processes that train.
     """
 
@@ -39,7 +39,7 @@ class TrainingState:
         self.model: CodecModel = model.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         synchronise_norms(self.model, team)
-        # Qualities are drawn from a little beyond 0 to 100.
+        # Qualities are drawn from -2 to 102.
         ends = config.lambda_at(-2), config.lambda_at(102)
         self.criterion = RateDistortionLoss(ends, add=team.add).to(team.device)
         self.optimizer = make_optimizer(self.model, options.optimizer, options.learning_rate)
@@ -62,16 +62,16 @@ class TrainingState:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take a checkpoint over; a light one gives the weights to a run that begins.
+        """Load a checkpoint; a light one only gives the weights for a new run.
 
         Raises:
-            ModelError: it holds other weights than the network has.
+            ModelError: its weights do not match the network.
         """
         try:
             self.model.load_state_dict(checkpoint.weights)
             self.average.load_state_dict(checkpoint.average)
         except RuntimeError as error:
-            msg = f"the checkpoint is of another version of the network: {one_line(error)}"
+            msg = f"the checkpoint is from another version of the network: {one_line(error)}"
             raise ModelError(msg) from error
         if checkpoint.optimizer is None or checkpoint.criterion is None:
             self.counters = Counters(averaged=checkpoint.counters.averaged)
@@ -79,7 +79,7 @@ class TrainingState:
         self.counters = dataclasses.replace(checkpoint.counters)
         self.criterion.load_state_dict(checkpoint.criterion)
         self.optimizer.load_state_dict(copy.deepcopy(checkpoint.optimizer))
-        # A file holds no memory layout, and fused optimisers walk through memory.
+        # Files store no memory layout, and fused optimisers need that of the parameters.
         for parameter, values in self.optimizer.state.items():
             for key, value in values.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
@@ -92,7 +92,7 @@ class TrainingState:
 
     @property
     def rate(self) -> float:
-        """Learning rate of the transforms."""
+        """Current learning rate of the transforms."""
         rate: float = self.optimizer.param_groups[0]["lr"]
         return rate
 
@@ -102,10 +102,10 @@ class TrainingState:
 
     @torch.no_grad()
     def update(self, before: list[Tensor]) -> Tensor:
-        """Do a step along the gradients, unless one of them is not finite.
+        """Do an optimiser step, unless a gradient is not finite.
 
         Args:
-            before: the running statistics from before the forward.
+            before: the running statistics before the forward pass.
 
         Returns:
             Whether the step was skipped, a bool () on the device.
@@ -113,7 +113,7 @@ class TrainingState:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), _LARGEST_GRADIENT)
         bad = ~norm.isfinite()
         if self.optimizer.defaults.get("fused"):
-            # As GradScaler tells it, so that the host need not wait for the answer.
+            # As GradScaler does, so that the host need not wait for the device.
             self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
             self.optimizer.step()
         elif not bad:
@@ -126,7 +126,7 @@ class TrainingState:
         return bad
 
     def _follow(self) -> None:
-        """Move the averaged parameters a little; buffers are taken over as they are."""
+        """Update the moving average of the parameters; buffers are copied."""
         age = self.counters.averaged
         keep = min(self.options.ema, (age + 1) / (age + _YOUNG))
         old: list[Tensor] = list(self.average.parameters())

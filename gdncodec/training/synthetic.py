@@ -1,6 +1,6 @@
-"""Drawn images among the photographs: what screens show, and what photographs seldom have.
+"""Synthetic crops for training: flat colours, gradients, shapes and text, as on screens.
 
-A network that has seen photographs alone does worst on these. A few drawn crops in training help.
+A network trained on photographs alone does worst on these; a few synthetic crops help.
 """
 
 import random
@@ -20,9 +20,13 @@ Colour = tuple[int, int, int]
 
 
 def draw_image(rng: random.Random, side: int) -> Tensor:
-    """Return one colour, a gradient, shapes on one colour, or lines of text: uint8 (3, side, side).
+    """Draw a flat colour, a gradient, shapes or lines of text, uint8 (3, side, side).
 
-    The colours are greys, or those at the corners of the RGB cube, or any.
+    Colours are greys, corners of the RGB cube, or arbitrary.
+
+    Args:
+        rng: source of randomness.
+        side: width and height in pixels.
     """
     image = Image.new("RGB", (side, side), _colour(rng))
     kind = rng.choices([None, _gradient, _shapes, _text], weights=[3, 2, 3, 2])[0]
@@ -41,7 +45,7 @@ def _colour(rng: random.Random) -> Colour:
 
 
 def _gradient(rng: random.Random, image: Image.Image) -> Image.Image:
-    """Fade to another colour, in any direction."""
+    """Fade to another colour in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     rows, columns = np.mgrid[: image.height, : image.width]
     way = rows * np.sin(angle) + columns * np.cos(angle)

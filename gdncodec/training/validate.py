@@ -1,4 +1,4 @@
-"""What a network achieves on images it does not learn from, as its density estimates it."""
+"""Validation: rate, as the density estimates it, and distortion on held-out images."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ from gdncodec.nn.model import CodecModel, CodecOutput
 __all__ = ["LARGEST_SIDE", "Point", "reconstruct", "score", "validate"]
 
 _QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
-"""Where a network of variable rate is measured."""
+"""Qualities at which a network of variable rate is measured."""
 
 LARGEST_SIDE = 1024
-"""Of larger images the middle is measured, in pixels, so that a validation has its limits."""
+"""Sides in pixels above which only the middle is measured, to limit the time of a validation."""
 
 
 class Point(NamedTuple):
@@ -27,33 +27,34 @@ class Point(NamedTuple):
 
     quality: float
     bpp: float
-    """Bits per pixel that the density expects."""
+    """Bits per pixel as the density estimates them."""
     psnr: float
     """PSNR of RGB in dB."""
     ms_ssim: float | None = None
-    """MS-SSIM, of networks that are trained on it."""
+    """MS-SSIM, if the network is trained on it."""
 
 
 @torch.no_grad()
 def validate(model: CodecModel, images: Sequence[Tensor], side: int = LARGEST_SIDE) -> list[Point]:
-    """Return points with rounded latents at a few qualities; none without images.
+    """Measure a network with rounded latents at a few qualities; without images return no points.
 
-    The network is measured in evaluation mode and is then as it was. No random number is drawn.
+    The network is in evaluation mode meanwhile and back in its own mode afterwards. No random
+    number is drawn.
 
     Args:
         model: the network, on any device.
         images: uint8 (3, H, W).
-        side: images that are larger are measured on the middle of this size, in pixels.
+        side: largest side in pixels; of larger images only the middle is measured.
 
     Raises:
-        ValueError: an image is too small for the metric of the network.
+        ValueError: an image is too small for the metric that the network is trained on.
     """
     if not images:
         return []
     fixed = model.config.fixed_quality
     qualities = _QUALITIES if fixed is None else (fixed,)
     with _evaluating(model):
-        # (images, qualities, figures); read from the device once.
+        # (images, qualities, figures), copied from the device once.
         figures = torch.stack(
             [torch.stack([_measure(model, p, q, side) for q in qualities]) for p in images]
         )
@@ -66,10 +67,10 @@ def validate(model: CodecModel, images: Sequence[Tensor], side: int = LARGEST_SI
 
 
 def score(points: Sequence[Point], config: ModelConfig) -> float:
-    """Return one number for points of a network; less is better.
+    """Return one number for the points of a network; lower is better.
 
-    It is the mean over the qualities of ``log(bpp + lambda * distortion)``, so that every quality
-    counts for what it changes in proportion.
+    It is the mean over the qualities of ``log(bpp + lambda * distortion)``, so that a relative
+    change counts the same at every quality.
     """
     costs = []
     for point in points:
@@ -83,12 +84,12 @@ def score(points: Sequence[Point], config: ModelConfig) -> float:
 
 @torch.no_grad()
 def reconstruct(model: CodecModel, image: Tensor, quality: float = 50.0) -> tuple[Tensor, Tensor]:
-    """Return the middle of an image and what the network makes of it, both uint8 (3, h, w).
+    """Return the middle of an image and its reconstruction, both uint8 (3, h, w).
 
     Args:
-        model: the network, on any device; it is left as it was.
+        model: the network, on any device; its mode is restored afterwards.
         image: uint8 (3, H, W).
-        quality: 0 to 100; a network of one rate takes its own.
+        quality: 0 to 100; ignored by a network of a single rate.
     """
     fixed = model.config.fixed_quality
     with _evaluating(model):
@@ -107,7 +108,7 @@ def _measure(model: CodecModel, image: Tensor, quality: float, side: int) -> Ten
 def _through(
     model: CodecModel, image: Tensor, quality: float, side: int
 ) -> tuple[Tensor, CodecOutput]:
-    """Return the middle of an image, (1, 3, h, w) in [0, 1], and what the network makes of it."""
+    """Return the middle of an image, (1, 3, h, w) in [0, 1], and the network's output for it."""
     device = next(model.parameters()).device
     size = image.shape[1:]
     rows, columns = middle(size, [min(side, n) // DOWNSAMPLING * DOWNSAMPLING for n in size])
@@ -119,7 +120,7 @@ def _through(
 
 @contextmanager
 def _evaluating(model: CodecModel) -> Iterator[None]:
-    """Put a network into evaluation mode, and then each of its layers back."""
+    """Put a network into evaluation mode; afterwards restore the mode of each layer."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
