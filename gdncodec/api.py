@@ -12,7 +12,7 @@ from PIL import Image
 from gdncodec.catalog import ModelEntry, find_model, find_model_for
 from gdncodec.codec import MAX_PIXELS, Codec
 from gdncodec.container import unpack_header
-from gdncodec.errors import ModelError
+from gdncodec.errors import ModelError, UsageError
 from gdncodec.images.raster import RasterImage, eight_bits
 from gdncodec.images.reading import from_pil
 
@@ -102,5 +102,5 @@ def _checked_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     array = np.asarray(array)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         msg = f"expected a uint8 array (H, W, 3), got {array.dtype} {array.shape}"
-        raise ValueError(msg)
+        raise UsageError(msg)
     return array

@@ -7,7 +7,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from gdncodec.errors import ModelError
+from gdncodec.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,7 +107,7 @@ class ModelConfig:
             ``1 - MS-SSIM``.
 
     Raises:
-        ValueError: a value is out of its range.
+        UsageError: a value is out of its range.
     """
 
     norm: str = "gdn1"
@@ -127,25 +127,25 @@ class ModelConfig:
             widths = getattr(self, name)
             if len(widths) != 3 or not all(1 <= n <= 1024 for n in widths):
                 msg = f"{name} must be three numbers from 1 to 1024, got {widths}"
-                raise ValueError(msg)
+                raise UsageError(msg)
         if not 1 <= self.latent_channels <= 1024:
             msg = f"latent_channels must be from 1 to 1024, got {self.latent_channels}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         for name, kind in (("padding", Padding), ("metric", Metric)):
             if getattr(self, name) not in get_args(kind):
                 allowed = ", ".join(get_args(kind))
                 msg = f"{name} must be one of {allowed}, got {getattr(self, name)!r}"
-                raise ValueError(msg)
+                raise UsageError(msg)
         low, high = self.lambdas
         if not (math.isfinite(high) and 0 < low <= high):
             msg = f"lambdas must be finite with 0 < low <= high, got {self.lambdas}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         if not 2 <= self.gain_nodes <= 101:
             msg = f"gain_nodes must be from 2 to 101, got {self.gain_nodes}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         if not 0 <= self.pixel_offset <= 1:
             msg = f"pixel_offset must be from 0 to 1, got {self.pixel_offset}"
-            raise ValueError(msg)
+            raise UsageError(msg)
 
     @property
     def fixed_quality(self) -> float | None:

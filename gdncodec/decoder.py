@@ -22,7 +22,7 @@ from gdncodec.container import (
     split_slices,
     unpack,
 )
-from gdncodec.errors import FormatError, ModelError
+from gdncodec.errors import FormatError, ModelError, UsageError
 from gdncodec.images.alpha import unpack_alpha
 from gdncodec.images.raster import Metadata, RasterImage
 from gdncodec.images.writing import as_image, pillow_mode
@@ -190,7 +190,7 @@ class Decoder:
         if region is not None and self._tiling.whole_synthesis:
             norm = self._model.config.synthesis_norm
             msg = f"model {self._name} decodes no regions: its norm {norm} needs all pixels"
-            raise ValueError(msg)
+            raise UsageError(msg)
         whole = Region(0, 0, header.width, header.height)
         region = (region or whole).checked(header.width, header.height)
         alpha = None

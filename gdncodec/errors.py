@@ -1,10 +1,17 @@
-"""Errors that a caller may want to catch; everything else is a defect or a caller's mistake."""
+"""The errors of this package; any other error that comes out of it is a bug."""
 
-__all__ = ["FormatError", "GdnCodecError", "ImageError", "ModelError", "one_line"]
+__all__ = [
+    "FormatError",
+    "GdnCodecError",
+    "ImageError",
+    "ModelError",
+    "UsageError",
+    "one_line",
+]
 
 
 class GdnCodecError(Exception):
-    """Base of every error this package raises about its input."""
+    """Base of every error that this package raises about its input."""
 
 
 class FormatError(GdnCodecError):
@@ -17,6 +24,10 @@ class ModelError(GdnCodecError):
 
 class ImageError(GdnCodecError):
     """An image cannot be read, or is of a kind that is not supported."""
+
+
+class UsageError(GdnCodecError, ValueError):
+    """An argument or an option has a value that is not allowed, or does not fit another one."""
 
 
 def one_line(error: BaseException) -> str:

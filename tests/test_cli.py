@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from command_line import names, run
 from PIL import Image
 
@@ -150,6 +151,60 @@ def test_sigterm_leaves_no_partial_file(folder):
     )
     assert ended.returncode == 128 + signal.SIGTERM
     assert names(folder) == ["img.png"]
+
+
+def failing_with(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), RuntimeError("x\ny"), KeyError(), TypeError()])
+def test_an_error_that_is_not_ours_is_reported_as_a_bug(folder, monkeypatch, error):
+    monkeypatch.setattr("gdncodec.codec.Codec.compress", failing_with(error))
+    said = run("compress", "img.png", code=1).stderr
+    assert said.startswith(f"Error: {type(error).__name__}: ")
+    assert "This is a bug in gdncodec; run the command again with -v" in said
+    assert names(folder) == ["img.png"]
+    result = CliRunner().invoke(main, ["compress", "-v", "img.png"])
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.stderr
+    assert "in fail" in result.stderr
+    assert "please report it with the traceback above" in result.stderr.splitlines()[-1]
+
+
+def test_a_bug_in_a_command_without_verbose_shows_the_traceback_at_once(folder, monkeypatch):
+    monkeypatch.setattr("gdncodec.cli.import_model.refuse_existing", failing_with(ValueError("x")))
+    result = CliRunner().invoke(main, ["models", "import", "img.png", "-o", "a.safetensors"])
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")],
+)
+def test_a_lack_of_memory_is_no_bug(folder, monkeypatch, error):
+    monkeypatch.setattr("gdncodec.codec.Codec.compress", failing_with(error))
+    said = run("compress", "img.png", code=1).stderr
+    assert "out of memory" in said
+    assert "bug" not in said
+
+
+def test_info_unpacks_a_file_once(folder, monkeypatch):
+    from gdncodec import container
+
+    run("compress", "img.png")
+    seen, original = [], container.unpack
+
+    def counting(data):
+        seen.append(data)
+        return original(data)
+
+    monkeypatch.setattr(container, "unpack", counting)
+    assert "slices" in run("info", "-v", "img.gdn").stdout
+    assert len(seen) == 1
 
 
 def test_an_error_of_torch_is_one_line(folder):

@@ -8,7 +8,7 @@ import pytest
 from command_line import run
 from PIL import Image
 
-from gdncodec.cli.progress import Progress
+from gdncodec.cli.progress import ProgressLine
 
 
 @pytest.mark.parametrize("unit", ["", "k"])
@@ -72,7 +72,7 @@ def test_progress_is_shown_for_long_work_on_a_terminal_only(
     monkeypatch, capsys, terminal, quiet, shown
 ):
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
-    with Progress("compressing", Path("photo.png"), quiet) as progress:
+    with ProgressLine("compressing", Path("photo.png"), quiet) as progress:
         progress(1, 4)
         assert capsys.readouterr().err == ""
         assert progress._timer.is_alive() == shown
@@ -88,7 +88,7 @@ def test_a_shorter_line_covers_a_longer_one_and_none_is_wider_than_the_terminal(
     monkeypatch, capsys
 ):
     monkeypatch.setenv("COLUMNS", "30")
-    with Progress("compressing", Path("-"), quiet=True) as progress:
+    with ProgressLine("compressing", Path("-"), quiet=True) as progress:
         progress._show()
         progress.trial(3)
         progress(1, 1)

@@ -1,13 +1,14 @@
-"""The command line: the group of all commands, and what becomes of their errors.
+"""The command line: the group of all commands, and how it reports errors.
 
-No command's file imports more than click and the standard library before the command runs, so that
-help, lists and mistakes are answered at once.
+Until a command runs, its module imports only click and what needs nothing but the standard library,
+so that help, lists and usage errors appear at once.
 """
 
 import contextlib
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -15,30 +16,41 @@ from typing import Any
 import click
 
 from gdncodec._version import __version__
-from gdncodec.cli import compare, compress, decompress, evaluate, info, models, train
-from gdncodec.errors import FormatError, GdnCodecError, ImageError, ModelError
+from gdncodec.cli import compare, compress, decompress, evaluate, info, models, options, train
+from gdncodec.errors import (
+    FormatError,
+    GdnCodecError,
+    ImageError,
+    ModelError,
+    UsageError,
+    one_line,
+)
 
 __all__ = ["main"]
 
 _EXIT_CODES = """\b
 Exit codes:
   0  done
-  1  any other failure, such as a full disk
+  1  any other failure, such as a full disk, or a bug in gdncodec
   2  the command line is wrong
   3  an image cannot be read or written
   4  a .gdn file is damaged or cannot be read
   5  a model is missing or damaged
   6  the output exists (--force overwrites it)
-  130, 143  a training was stopped by Ctrl-C or SIGTERM, with everything written
+  130, 143  a training run was stopped by Ctrl-C or SIGTERM, and everything was saved
 """
 
-_EXIT_CODE_OF = {ImageError: 3, FormatError: 4, ModelError: 5}
+_EXIT_CODE_OF = {UsageError: 2, ImageError: 3, FormatError: 4, ModelError: 5}
 _EXIT_EXISTS = 6
 _OTHER_NAMES = {"encode": "compress", "decode": "decompress"}
 
 
 class _Commands(click.Group):
-    """Knows the other names of commands, and turns the library's errors into one line."""
+    """Knows the other names of commands, and reports errors in one line.
+
+    Only errors of this package and of the system are the user's business. Anything else is a bug,
+    and its report says so.
+    """
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, _OTHER_NAMES.get(cmd_name, cmd_name))
@@ -64,18 +76,37 @@ class _Commands(click.Group):
             raise _failure(message, _EXIT_EXISTS) from error
         except GdnCodecError as error:
             raise _failure(str(error), _EXIT_CODE_OF.get(type(error), 1)) from error
-        except ValueError as error:
-            raise _failure(str(error), 2) from error
-        except (OSError, MemoryError, RuntimeError) as error:  # PyTorch raises RuntimeError
-            text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            name = getattr(error, "filename", None)
-            text = f"{name}: {text}" if name else text
-            raise _failure(text.splitlines()[0], 1) from error
+        except OSError as error:
+            text = error.strerror or one_line(error)
+            raise _failure(f"{error.filename}: {text}" if error.filename else text, 1) from error
+        except Exception as error:
+            if _is_out_of_memory(error):
+                message = f"out of memory ({_first_line(error)})"
+                raise _failure(message, 1) from error
+            raise _bug(error, ctx) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory is short; PyTorch has a type of its own for that, or only a text."""
+    by_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return by_type or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
+def _bug(error: Exception, ctx: click.Context) -> click.ClickException:
+    message = f"{type(error).__name__}: {_first_line(error)}. This is a bug in gdncodec; "
+    if ctx.meta.get(options.VERBOSE, True):  # commands without -v show the traceback at once
+        click.echo("".join(traceback.format_exception(error)), nl=False, err=True)
+        return _failure(f"{message}please report it with the traceback above", 1)
+    return _failure(f"{message}run the command again with -v for the traceback, and report it", 1)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no message"])[0]
 
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the program as an exception does, so that it can clean up."""
+    """Let SIGTERM and SIGHUP end the program the way an exception does, so that it cleans up."""
 
     def end(number: int, _: object) -> None:
         sys.exit(128 + number)

@@ -1,15 +1,22 @@
 """``gdncodec compress``."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gdncodec.cli import options
 from gdncodec.cli.files import read_source, refuse_existing
-from gdncodec.cli.options import Aim, Work
-from gdncodec.cli.progress import Progress
+from gdncodec.cli.progress import ProgressLine
+from gdncodec.config import DEFAULT_EFFORT
 from gdncodec.files import STREAM, write_data
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gdncodec.cli.options import Aim, Work
+    from gdncodec.codec import Codec
 
 __all__ = ["compress"]
 
@@ -22,10 +29,10 @@ __all__ = ["compress"]
     "-e",
     "--effort",
     type=click.IntRange(0, 9),
-    help="0 (fastest) to 9: time spent on smaller files, see docs/entropy.md.  [default: 0]",
+    help=f"0 (fastest) to 9 (smallest files), see docs/entropy.md.  [default: {DEFAULT_EFFORT}]",
 )
-@click.option("--strip", is_flag=True, help="Leave ICC profile, EXIF and XMP behind.")
-@click.option("--frame", type=int, metavar="N", help="Frame or page of a file of several, from 0.")
+@click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
+@click.option("--frame", type=int, metavar="N", help="Frame or page of the file to take, from 0.")
 @options.max_pixels
 @options.model
 @options.force
@@ -42,14 +49,14 @@ def compress(
 ) -> None:
     """Compress the image INPUT (- for stdin) into a .gdn file.
 
-    The output is INPUT with the suffix .gdn unless -o names another. ICC profile, EXIF and XMP are
-    kept, and the EXIF orientation stays a tag; --strip applies orientation and profile to the
-    pixels first. A target looks for the quality that meets it.
+    The output is INPUT with the suffix .gdn unless -o names another file. ICC profile, EXIF and XMP
+    are kept, and the EXIF orientation stays a tag; --strip applies orientation and profile to the
+    pixels first. With a --target option, the quality that meets the target is found.
     """
     output = output or (STREAM if source == STREAM else source.with_suffix(".gdn"))
     refuse_existing(output, force, source)
     target = aim.target()
-    with Progress("compressing", source, work.quiet) as progress:
+    with ProgressLine("compressing", source, work.quiet) as progress:
         work.set_threads()
         image = read_source(source, **reading)
         codec = _codec(model, work.device)
@@ -64,7 +71,7 @@ def compress(
         _report(source, output, data, image.pixels.shape, work)
 
 
-def _codec(model: str | None, device: str | None) -> Any:
+def _codec(model: str | None, device: str | None) -> Codec:
     from gdncodec.api import codec_for
     from gdncodec.catalog import find_model
 

@@ -1,15 +1,24 @@
-"""``gdncodec decompress``, ``view`` and ``verify``: all that decode a ``.gdn`` file."""
+"""``gdncodec decompress``, ``view`` and ``verify``: the commands that decode a ``.gdn`` file."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gdncodec.cli import options
 from gdncodec.cli.files import read_gdn, refuse_existing, write_output
-from gdncodec.cli.options import Work
-from gdncodec.cli.progress import Progress
+from gdncodec.cli.progress import ProgressLine
+from gdncodec.errors import UsageError
 from gdncodec.files import STREAM
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+    from gdncodec.cli.options import Work
+    from gdncodec.tiles.geometry import Region
 
 __all__ = ["decompress", "verify", "view"]
 
@@ -18,7 +27,7 @@ __all__ = ["decompress", "verify", "view"]
 @options.source
 @options.output
 @click.option("--format", "format_name", metavar="NAME", help="Format of the output, such as ppm.")
-@click.option("--region", metavar="X,Y,W,H", help="Decode this rectangle alone, in pixels.")
+@click.option("--region", metavar="X,Y,W,H", help="Decode only this rectangle, in pixels.")
 @options.max_pixels
 @options.model
 @options.force
@@ -33,13 +42,13 @@ def decompress(
 ) -> None:
     """Decompress the .gdn file INPUT (- for stdin) into an image.
 
-    The output is INPUT with the suffix .decoded.png unless -o names another; its suffix decides
-    the format unless --format does. What goes to stdout (-o -) is PNG unless --format says else.
+    The output is INPUT with the suffix .decoded.png unless -o names another file, whose suffix then
+    determines the format. --format overrides that. What goes to stdout (-o -) is PNG by default.
     """
     suffix = f".decoded.{(format_name or 'png').lower()}"
     output = output or (STREAM if source == STREAM else source.with_suffix(suffix))
     refuse_existing(output, force, source)
-    with Progress("decompressing", source, work.quiet) as progress:
+    with ProgressLine("decompressing", source, work.quiet) as progress:
         from gdncodec.images.writing import output_format
 
         name = output_format(output, format_name or ("png" if output == STREAM else None))
@@ -58,10 +67,10 @@ def decompress(
 def view(source: Path, work: Work, **decoding: Any) -> None:
     """Show the image in the .gdn file INPUT.
 
-    It opens in the system's viewer, from a temporary PNG file. Without a display, an HTML page is
-    written beside that file, and its path is printed.
+    It is written to a temporary PNG file, which opens in the system's viewer. Without a display, an
+    HTML page is written beside that file, and its path is printed.
     """
-    with Progress("decompressing", source, work.quiet) as progress:
+    with ProgressLine("decompressing", source, work.quiet) as progress:
         from gdncodec.cli.viewer import has_display, write_view
 
         image = _decoded(source, work, progress, **decoding)
@@ -81,7 +90,7 @@ def view(source: Path, work: Work, **decoding: Any) -> None:
 @options.working
 def verify(source: Path, work: Work, **decoding: Any) -> None:
     """Decode the .gdn file INPUT without writing anything."""
-    with Progress("verifying", source, work.quiet) as progress:
+    with ProgressLine("verifying", source, work.quiet) as progress:
         image = _decoded(source, work, progress, **decoding)
     if not work.quiet:
         click.echo(f"{source}: good, {image.width} x {image.height}{work.took}")
@@ -90,13 +99,13 @@ def verify(source: Path, work: Work, **decoding: Any) -> None:
 def _decoded(
     source: Path,
     work: Work,
-    progress: Progress,
+    progress: ProgressLine,
     *,
     model: str | None,
     max_pixels: int,
     region: str | None = None,
-) -> Any:
-    """Return the Pillow image in a .gdn file."""
+) -> Image.Image:
+    """Return the image in a .gdn file."""
     from gdncodec.catalog import find_model, find_model_for
     from gdncodec.container import unpack_header
 
@@ -104,14 +113,14 @@ def _decoded(
     data = read_gdn(source)
     fingerprint = unpack_header(data).fingerprint
     entry = find_model(model) if model else find_model_for(fingerprint)
-    from gdncodec.api import codec_for  # slow, and a wrong file needs none
+    from gdncodec.api import codec_for  # slow, and not needed for a wrong file
 
     work.set_threads()
     codec = codec_for(entry, work.device)
     return codec.decompress_image(data, region=part, max_pixels=max_pixels, progress=progress)
 
 
-def _region(text: str | None) -> Any:
+def _region(text: str | None) -> Region | None:
     from gdncodec.tiles.geometry import Region
 
     if text is None:
@@ -120,5 +129,5 @@ def _region(text: str | None) -> Any:
         x, y, width, height = (int(part) for part in text.split(","))
     except ValueError:
         msg = f"--region takes four whole numbers X,Y,W,H, got {text!r}"
-        raise ValueError(msg) from None
+        raise UsageError(msg) from None
     return Region(x, y, width, height)

@@ -1,33 +1,41 @@
 """What commands read and write."""
 
+from __future__ import annotations
+
 import contextlib
 import io
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from gdncodec.errors import FormatError
+from gdncodec.errors import FormatError, UsageError
 from gdncodec.files import STREAM, read_data, write_data, write_safely
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from PIL import Image
+
+    from gdncodec.images.raster import RasterImage
 
 __all__ = ["read_gdn", "read_source", "refuse_existing", "write_output"]
 
 
 def refuse_existing(output: Path, force: bool, source: Path) -> None:
-    """Say before the work, and not after it, that the output cannot be written."""
+    """Raise an error before the work starts if the output cannot be written after it."""
     if output == STREAM:
         if sys.stdout.isatty():
             msg = "stdout is a terminal; name a file with -o, or redirect the output"
-            raise ValueError(msg)
+            raise UsageError(msg)
         return
     if not output.parent.is_dir():
         msg = f"{output}: there is no folder {output.parent}"
-        raise ValueError(msg)
+        raise UsageError(msg)
     if output.exists() and source.exists() and output.samefile(source):
         msg = f"{output} is the input itself; name another output with -o"
-        raise ValueError(msg)
+        raise UsageError(msg)
     if output.exists() and not force:
         raise FileExistsError(output)
 
@@ -41,8 +49,8 @@ def read_gdn(source: Path) -> bytes:
         raise FormatError(msg) from error
 
 
-def read_source(source: Path, *, frame: int | None, strip: bool, max_pixels: int) -> Any:
-    """Return the :class:`gdncodec.images.reading.RasterImage` in a file, or in standard input."""
+def read_source(source: Path, *, frame: int | None, strip: bool, max_pixels: int) -> RasterImage:
+    """Return the image in a file, or in standard input."""
     from gdncodec.images.reading import read_image
 
     with _pillow_limit(max_pixels):
@@ -56,7 +64,7 @@ def read_source(source: Path, *, frame: int | None, strip: bool, max_pixels: int
 
 @contextlib.contextmanager
 def _pillow_limit(max_pixels: int) -> Iterator[None]:
-    """Let Pillow's own limit follow --max-pixels, in this process and for the time of reading."""
+    """Set Pillow's own limit to --max-pixels while a file is read."""
     from PIL import Image
 
     before = Image.MAX_IMAGE_PIXELS
@@ -67,8 +75,8 @@ def _pillow_limit(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def write_output(output: Path, image: Any, format_name: str, force: bool) -> None:
-    """Write a Pillow image to a file or to standard output, and tell what the format lost."""
+def write_output(output: Path, image: Image.Image, format_name: str, force: bool) -> None:
+    """Write an image to a file or to standard output, and print what the format does not keep."""
     from gdncodec.images.writing import write_image
 
     if output == STREAM:

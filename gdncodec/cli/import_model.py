@@ -7,6 +7,7 @@ import click
 
 from gdncodec.cli import options
 from gdncodec.cli.files import refuse_existing
+from gdncodec.errors import UsageError
 
 __all__ = ["import_model"]
 
@@ -59,18 +60,18 @@ def _destination(
     if output is not None:
         if name is not None or output.suffix != ".safetensors":
             msg = "--output takes a name that ends in .safetensors, and no --name beside it"
-            raise ValueError(msg)
+            raise UsageError(msg)
         refuse_existing(output, force, checkpoint)
         return output.absolute(), str(output.absolute())
     if name is None:  # theirs end in .pth.tar, but are no archives
         name = checkpoint.name.removesuffix(".tar").removesuffix(".pth").removesuffix(".pt")
     if name in {"", ".", ".."} or Path(name).name != name or name.endswith(".safetensors"):
         msg = f"a model cannot be named {name!r}; give another --name"
-        raise ValueError(msg)
+        raise UsageError(msg)
     path = user_folder() / f"{name}.safetensors"
     if path.exists() and not force:
         raise FileExistsError(path)
     if not force and name in {entry.name for entry in list_models()}:
         msg = f"a model named {name} is installed; give another --name, or --force to go before it"
-        raise ValueError(msg)
+        raise UsageError(msg)
     return path, name

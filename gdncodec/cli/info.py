@@ -1,15 +1,21 @@
 """``gdncodec info``."""
 
+from __future__ import annotations
+
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gdncodec.cli import options
+from gdncodec.cli.facts import facts_of_norms
 from gdncodec.cli.files import read_gdn
-from gdncodec.cli.models import facts_of_norms
 from gdncodec.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gdncodec.container import Container
 
 __all__ = ["info"]
 
@@ -17,10 +23,10 @@ __all__ = ["info"]
 @click.command()
 @options.source
 @options.as_json
-@click.option("-v", "--verbose", is_flag=True, help="Add slices, overhead and the model's file.")
-@click.option("--quiet", is_flag=True, help="Print nothing: the exit code says if it is damaged.")
+@options.more("Add slices, overhead and the model's file.")
+@click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells the result.")
 def info(source: Path, as_json: bool, verbose: bool, quiet: bool) -> None:
-    """Say what is in the .gdn file INPUT, without decoding it."""
+    """Print what is in the .gdn file INPUT, without decoding it."""
     options.refuse_both(as_json, quiet)
     facts = _facts(source, read_gdn(source), verbose)
     if as_json:
@@ -32,7 +38,8 @@ def info(source: Path, as_json: bool, verbose: bool, quiet: bool) -> None:
 def _facts(source: Path, data: bytes, verbose: bool) -> dict[str, Any]:
     from gdncodec.container import ChunkType, unpack
 
-    header, chunks = unpack(data)
+    container = unpack(data)
+    header, chunks = container
     return {
         "file": str(source),
         "bytes": len(data),
@@ -47,7 +54,7 @@ def _facts(source: Path, data: bytes, verbose: bool) -> dict[str, Any]:
         **_facts_of_model(header.fingerprint, verbose),
         "fingerprint": header.fingerprint.hex(),
         "chunks": {ChunkType(kind).name.lower(): len(part) for kind, part in chunks.items()},
-        **(_facts_of_layout(data) if verbose else {}),
+        **(_facts_of_layout(container, len(data)) if verbose else {}),
     }
 
 
@@ -62,14 +69,13 @@ def _facts_of_model(fingerprint: bytes, verbose: bool) -> dict[str, Any]:
         return {"model": None}
 
 
-def _facts_of_layout(data: bytes) -> dict[str, Any]:
-    from gdncodec.container import unpack
+def _facts_of_layout(container: Container, size: int) -> dict[str, Any]:
     from gdncodec.tiles.geometry import latent_shape, slices
 
-    header, chunks = unpack(data)
+    header, chunks = container
     return {
         "slices": len(slices(*latent_shape(header.height, header.width))),
-        "overhead": len(data) - sum(len(part) for part in chunks.values()),
+        "overhead": size - sum(len(part) for part in chunks.values()),
     }
 
 

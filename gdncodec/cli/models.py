@@ -6,20 +6,22 @@ from typing import Any
 import click
 
 from gdncodec.cli import options
+from gdncodec.cli.facts import facts_of_norms
 from gdncodec.cli.import_model import import_model
 from gdncodec.errors import ModelError
 
-__all__ = ["facts_of_norms", "models"]
+__all__ = ["models"]
 
 
 @click.group(invoke_without_command=True)
 @options.as_json
-@click.option("-v", "--verbose", is_flag=True, help="Add qualities and files; to JSON, the cards.")
-@click.option("--quiet", is_flag=True, help="Print the names alone, one a line.")
+@options.more("Add qualities and files; to JSON, the cards.")
+@click.option("--quiet", is_flag=True, help="Print only the names, one per line.")
 @click.pass_context
 def models(ctx: click.Context, as_json: bool, verbose: bool, quiet: bool) -> None:
     """List the models that are installed."""
     if ctx.invoked_subcommand is not None:
+        del ctx.meta[options.VERBOSE]  # which is an option of the list only
         return
     options.refuse_both(as_json, quiet)
     rows = _rows(verbose)
@@ -35,7 +37,7 @@ models.add_command(import_model)
 
 
 def _rows(with_cards: bool) -> list[dict[str, Any]]:
-    """Return facts about each model, and name the damaged ones."""
+    """Return facts about each model, and report the damaged ones."""
     from gdncodec.catalog import list_models
 
     rows: list[dict[str, Any]] = []
@@ -72,17 +74,4 @@ def _print_table(rows: list[dict[str, Any]], verbose: bool) -> None:
         if verbose:
             quality = "0 to 100" if row["quality"] is None else f"{row['quality']:g} only"
             click.echo(f"{'':12} quality {quality}, {row['tile_class']}, {row['path']}")
-    click.echo(f"Your own models go into {user_folder()}")
-
-
-def facts_of_norms(config: Any) -> dict[str, str]:
-    """Return names and tile class of a model's norms."""
-    from gdncodec.norms import TileClass, norm_info
-
-    names = {"norm": config.norm, "synthesis_norm": config.synthesis_norm}
-    try:
-        classes = [norm_info(name).tile for name in names.values()]
-    except ValueError:
-        return {**names, "tile_class": "unknown: the norm is not registered"}
-    # The class of a codec is that of its less local transform.
-    return {**names, "tile_class": max(classes, key=list(TileClass).index).value}
+    click.echo(f"Put your own models into {user_folder()}")

@@ -1,15 +1,25 @@
 """Options that several commands share."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from gdncodec.config import DEFAULT_QUALITY, MAX_PIXELS
+from gdncodec.errors import UsageError
+from gdncodec.extras import check_installed
+
+if TYPE_CHECKING:
+    from gdncodec.encoder.targets import Target
+
 __all__ = [
+    "VERBOSE",
     "Aim",
     "Work",
     "aiming",
@@ -19,6 +29,7 @@ __all__ = [
     "listed",
     "max_pixels",
     "model",
+    "more",
     "numbers",
     "output",
     "quiet",
@@ -31,27 +42,43 @@ __all__ = [
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
 
+VERBOSE = "gdncodec.verbose"
+"""Key in the meta data of click's context: whether the command was given ``--verbose``."""
+
 _file = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 
+
+def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
+    ctx.meta[VERBOSE] = value
+    return value
+
+
+def more(help_text: str) -> Decorator:
+    """Return the option ``--verbose`` with a help text of its own."""
+    return click.option("-v", "--verbose", is_flag=True, callback=_remember, help=help_text)
+
+
 source = click.argument("source", metavar="INPUT", type=_file)
-output = click.option("-o", "--output", type=_file, help="Where to write; - for stdout.")
+output = click.option("-o", "--output", type=_file, help="File to write; - for stdout.")
 force = click.option("-f", "--force", is_flag=True, help="Overwrite an output that exists.")
 model = click.option("--model", metavar="NAME|FILE", help="Model to use (see `gdncodec models`).")
 max_pixels = click.option(
     "--max-pixels",
     type=click.IntRange(1),
-    default=1 << 28,
+    default=MAX_PIXELS,
     show_default=True,
-    help="Refuse larger images before anything is allocated.",
+    help="Refuse images with more pixels.",
 )
-fast = click.option("--fast", is_flag=True, help="Faster, a little worse settings of the anchors.")
+fast = click.option(
+    "--fast", is_flag=True, help="Use faster, slightly worse settings of the anchors."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-verbose = click.option("-v", "--verbose", is_flag=True, help="Say more.")
-quiet = click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+verbose = more("Print more.")
+quiet = click.option("--quiet", is_flag=True, help="Print errors only.")
 
 
 def _gathered(name: str, kind: type, options: list[Decorator]) -> Decorator:
-    """Return a decorator that adds options and gives their values to the command as one object."""
+    """Return a decorator that adds options and passes their values to the command as one object."""
     own = [f.name for f in fields(kind) if f.init]
 
     def decorate(command: Command) -> Command:
@@ -70,7 +97,7 @@ def _gathered(name: str, kind: type, options: list[Decorator]) -> Decorator:
 
 @dataclass(frozen=True)
 class Work:
-    """How a command computes, and how much it says."""
+    """How a command computes, and how much it prints."""
 
     device: str | None
     threads: int | None
@@ -86,7 +113,7 @@ class Work:
 
     @property
     def took(self) -> str:
-        """The time since the command began, to end a line with; empty unless more is to be said."""
+        """The time since the command began, as the end of a line; empty without --verbose."""
         return f", {time.monotonic() - self._began:.2f} s" if self.verbose else ""
 
 
@@ -97,17 +124,17 @@ working = _gathered(
         click.option(
             "--device", metavar="NAME", help="Torch device, such as cuda.  [default: cpu]"
         ),
-        click.option("--threads", type=click.IntRange(1), help="Threads of the CPU to use."),
+        click.option("--threads", type=click.IntRange(1), help="Number of CPU threads to use."),
         verbose,
         quiet,
     ],
 )
-"""Gives a :class:`Work` as ``work`` to a command that computes."""
+"""Passes a :class:`Work` as ``work`` to a command that computes."""
 
 
 @dataclass(frozen=True)
 class Aim:
-    """A quality, or what to look for a quality for."""
+    """A quality, or the target for which to find one."""
 
     quality: float | None
     target_size: str | None
@@ -115,12 +142,16 @@ class Aim:
     target_psnr: float | None
     target_ms_ssim: float | None
 
-    def target(self) -> Any:
-        """Return the :class:`gdncodec.encoder.targets.Target`, or None."""
+    def target(self) -> Target | None:
+        """Return the target, or None if there is none.
+
+        Raises:
+            UsageError: there is more than one, or a quality too; or it is not possible.
+        """
         if sum(getattr(self, f.name) is not None for f in fields(self)) > 1:
             names = ", ".join(f"--{f.name.replace('_', '-')}" for f in fields(self))
             msg = f"give one of {names}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         from gdncodec.encoder.targets import Target, parse_size
 
         if self.target_size is not None:
@@ -134,16 +165,10 @@ class Aim:
         return None
 
 
-def _ms_ssim() -> Any:
-    try:
-        import pytorch_msssim  # noqa: F401
+def _ms_ssim() -> Callable[[Any, Any], float]:
+    check_installed("pytorch_msssim", extra="eval")
+    from gdncodec.evaluation.metrics import ms_ssim
 
-        from gdncodec.evaluation.metrics import ms_ssim
-    except ImportError as error:
-        from gdncodec.errors import GdnCodecError
-
-        msg = f"--target-ms-ssim needs {error.name}: pip install 'gdncodec[eval]'"
-        raise GdnCodecError(msg) from error
     return ms_ssim
 
 
@@ -155,7 +180,7 @@ aiming = _gathered(
             "-q",
             "--quality",
             type=click.FloatRange(0, 100),
-            help="0 (smallest) to 100 (best), fractions allowed.  [default: 50]",
+            help=f"0 (smallest) to 100 (best), with fractions.  [default: {DEFAULT_QUALITY:g}]",
         ),
         click.option("--target-size", metavar="BYTES", help="Largest size: 150000, 200k, 1.5M."),
         click.option("--target-bpp", type=float, help="Largest size in bits per pixel."),
@@ -163,25 +188,25 @@ aiming = _gathered(
         click.option("--target-ms-ssim", type=float, help="MS-SSIM to reach, below 1."),
     ],
 )
-"""Gives an :class:`Aim` as ``aim`` to a command that chooses a quality."""
+"""Passes an :class:`Aim` as ``aim`` to a command that chooses a quality."""
 
 
 def refuse_both(as_json: bool, quiet: bool) -> None:
     """Refuse two options that contradict each other."""
     if as_json and quiet:
         msg = "give one of --json, --quiet"
-        raise ValueError(msg)
+        raise UsageError(msg)
 
 
 def listed(_: click.Context, __: click.Parameter, value: str) -> list[str]:
-    """Split a list with commas."""
+    """Split a list at its commas."""
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def numbers(ctx: click.Context, param: click.Parameter, value: str) -> list[float]:
-    """Split a list of numbers with commas."""
+    """Split a list of numbers at its commas."""
     try:
         return [float(part) for part in listed(ctx, param, value)]
     except ValueError as error:
-        msg = f"expected numbers with commas between, got {value!r}"
+        msg = f"expected numbers separated by commas, got {value!r}"
         raise click.BadParameter(msg) from error

@@ -1,4 +1,4 @@
-"""A line on the terminal for work that takes long."""
+"""A line on the terminal that shows how far a long task has come."""
 
 import contextlib
 import shutil
@@ -10,18 +10,18 @@ import click
 
 from gdncodec.files import STREAM
 
-__all__ = ["Progress"]
+__all__ = ["ProgressLine"]
 
 _PATIENCE = 2.0
 """Seconds before anything is shown."""
 
 
-class Progress(contextlib.AbstractContextManager["Progress"]):
-    """A line on the terminal for work that takes more than two seconds.
+class ProgressLine(contextlib.AbstractContextManager["ProgressLine"]):
+    """A line on the terminal, for a task that takes more than two seconds.
 
     Args:
-        doing: what is done, such as ``compressing``.
-        source: the file with which it is done.
+        doing: the task, such as ``compressing``.
+        source: the file that it is done to.
         quiet: show nothing.
     """
 
@@ -36,11 +36,11 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
             self._timer.start()
 
     def __call__(self, done: int, total: int) -> None:
-        """Say how much of the image is done."""
+        """Show which part of the image is done."""
         self._say(f"{100 * done // total} %")
 
     def trial(self, number: int) -> None:
-        """Say that a quality is looked for."""
+        """Show the number of a trial that looks for a quality."""
         self._say(f"looking for the quality, trial {number}")
 
     def _say(self, state: str) -> None:
@@ -53,7 +53,7 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
         self._write(f"{self._what}: {self._state}")
 
     def _write(self, line: str) -> None:
-        """Write a line over the one that is shown, no longer than the terminal is wide."""
+        """Replace the line that is shown, cut to the width of the terminal."""
         line = line[: shutil.get_terminal_size().columns - 1]
         click.echo("\r" + line.ljust(self._width), nl=False, err=True)
         self._width = len(line)

@@ -24,7 +24,7 @@ from gdncodec.entropy.coder import MAX_TABLES
 from gdncodec.entropy.contexts import LEVELS, QUALITY_ROWS
 from gdncodec.entropy.fitting import cheapest_tables, fit_bank
 from gdncodec.entropy.phases import PHASES
-from gdncodec.errors import ModelError
+from gdncodec.errors import ModelError, UsageError
 from gdncodec.modelfile import Model
 from gdncodec.nn.transforms import Transform, analysis, synthesis
 
@@ -87,7 +87,7 @@ def import_compressai(
 
     Raises:
         ModelError: the file is damaged, or holds something else.
-        ValueError: the lambda is out of range, or has to be given.
+        UsageError: the lambda is out of range, or has to be given.
     """
     metric, trade_off, lambda_from = _trade_off(path, quality, one_lambda, metric)
     state = _read(path)
@@ -121,19 +121,19 @@ def _trade_off(
     lambdas = COMPRESSAI_LAMBDAS[metric]
     if quality is not None and one_lambda is not None:
         msg = "give a quality or a lambda, not both"
-        raise ValueError(msg)
+        raise UsageError(msg)
     if one_lambda is not None:
         return metric, one_lambda, "given"
     if quality is not None:
         if not 1 <= quality <= len(lambdas):
             msg = f"CompressAI's qualities are 1 to {len(lambdas)}, got {quality}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         return metric, lambdas[quality - 1], f"of CompressAI's quality {quality}"
     if published:
         return metric, lambdas[int(published[2]) - 1], "known from the name of the file"
     if metric != "mse":
         msg = f"the quality or the lambda of a model trained on {metric} has to be given"
-        raise ValueError(msg)
+        raise UsageError(msg)
     return metric, _DEFAULT_LAMBDA, "assumed, the default of CompressAI's examples/train.py"
 
 

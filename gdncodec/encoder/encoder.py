@@ -19,7 +19,7 @@ from gdncodec.container import ChunkType, Header, join_slices, metadata_chunks, 
 from gdncodec.encoder.fidelity import fidelity, regions
 from gdncodec.encoder.refinement import ROUNDS, Edges, refine
 from gdncodec.encoder.targets import search
-from gdncodec.errors import ImageError
+from gdncodec.errors import ImageError, UsageError
 from gdncodec.images.alpha import pack_alpha
 from gdncodec.tiles.geometry import Region, in_pixels, latent_shape, slices
 from gdncodec.tiles.transforms import MAX_WHOLE_PIXELS, Progress, Tiling
@@ -79,7 +79,7 @@ class Encoder:
         if self._model.config.fixed_quality is not None:
             wanted = f"{target.value:g} {target.unit}"
             msg = f"model {self._name} cannot aim at {wanted}: it has one rate"
-            raise ValueError(msg)
+            raise UsageError(msg)
         self._check_size(image)
         encode = partial(self._symbols, image, rounds=self._rounds(effort))
         write = partial(self._file, image, others=_other_chunks(image))
@@ -151,13 +151,13 @@ class Encoder:
             return ROUNDS[DEFAULT_EFFORT] if possible else 0
         if effort not in range(len(ROUNDS)):
             msg = f"effort must be from 0 to {len(ROUNDS) - 1}, got {effort}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         if effort and not possible:
             msg = (
                 f"model {self._name} allows effort 0 only: more needs one that is trained on "
                 "mse and whose synthesis is local"
             )
-            raise ValueError(msg)
+            raise UsageError(msg)
         return ROUNDS[effort]
 
     def _check_size(self, image: RasterImage) -> None:
@@ -176,11 +176,11 @@ class Encoder:
             return DEFAULT_QUALITY if fixed is None else fixed
         if not isinstance(quality, int | float) or not 0 <= quality <= 100:
             msg = f"quality must be from 0 to 100, got {quality}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         quality = round(float(quality), 2)
         if fixed is not None and quality != fixed:
             msg = f"model {self._name} has one rate, quality {fixed:g}; leave the quality out"
-            raise ValueError(msg)
+            raise UsageError(msg)
         return quality
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gdncodec.errors import UsageError
 from gdncodec.measures import ms_ssim_db
 
 __all__ = ["MAX_TRIALS", "Target", "Unit", "parse_size", "search"]
@@ -50,7 +51,7 @@ class Target:
         measure: for MS-SSIM: takes two uint8 arrays (H, W, 3), original and decoded.
 
     Raises:
-        ValueError: no file or image can have this value.
+        UsageError: no file or image can have this value.
     """
 
     value: float
@@ -61,7 +62,7 @@ class Target:
         most = 1.0 if self.unit == "MS-SSIM" else math.inf
         if not 0 < self.value < most:
             msg = f"a target in {self.unit} must be above 0 and below {most:g}, got {self.value:g}"
-            raise ValueError(msg)
+            raise UsageError(msg)
 
     @property
     def is_size(self) -> bool:
@@ -86,7 +87,7 @@ def parse_size(text: str) -> int:
     """Return bytes: ``1500``, ``200k`` (times 1000), ``1.5M``, ``200KiB`` (times 1024).
 
     Raises:
-        ValueError: the text is no size.
+        UsageError: the text is no size.
     """
     lowered = text.strip().lower().removesuffix("b")
     number = lowered.rstrip("kmi")
@@ -94,7 +95,7 @@ def parse_size(text: str) -> int:
         size = int(float(number) * _PREFIXES[lowered[len(number) :]])
     except (ValueError, KeyError, OverflowError):
         msg = f"a size is a number of bytes such as 1500, 200k, 1.5M or 200KiB, got {text!r}"
-        raise ValueError(msg) from None
+        raise UsageError(msg) from None
     return size
 
 
@@ -110,7 +111,7 @@ def search(measure: Callable[[float], float], target: Target) -> float:
         target: what to meet.
 
     Raises:
-        ValueError: no quality meets the target; the message gives the range that can be reached.
+        UsageError: no quality meets the target; the message gives the range that can be reached.
     """
     low, high = target.interval
     seen: dict[int, float] = {}
@@ -133,7 +134,7 @@ def search(measure: Callable[[float], float], target: Target) -> float:
                 f"the target of {target.value:g} {target.unit} is out of reach: this image "
                 f"reaches {numbers[0]:g} to {numbers[_LAST]:g} {target.unit}"
             )
-            raise ValueError(msg)
+            raise UsageError(msg)
     if target.is_size:
         return max(q for q, value in seen.items() if value <= high) / 100
     return min(seen, key=lambda q: abs(seen[q] - (low + high) / 2)) / 100

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gdncodec.errors import UsageError
 from gdncodec.nn.inference import prepare_inference
 from gdncodec.nn.transforms import Transform, analysis, synthesis
 
@@ -32,7 +33,7 @@ class TorchEngine:
         device: a torch device; None takes the CPU.
 
     Raises:
-        ValueError: the device is unknown or not available.
+        UsageError: the device is unknown or not available.
     """
 
     def __init__(self, model: Model, device: str | None = None) -> None:
@@ -45,7 +46,7 @@ class TorchEngine:
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             msg = f"device {device!r} cannot be used: {reason}"
-            raise ValueError(msg) from error
+            raise UsageError(msg) from error
 
     def at(self, quality: float) -> TorchTransforms:
         """Return the transforms at one quality, 0 to 100."""

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, features
 
 from gdncodec.container import ColorMode
-from gdncodec.errors import GdnCodecError
+from gdncodec.errors import GdnCodecError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,14 +227,14 @@ def find_anchor(name: str, *, fast: bool = False) -> Anchor:
         fast: take the faster settings.
 
     Raises:
-        ValueError: there is no such anchor.
+        UsageError: there is no such anchor.
         GdnCodecError: the package that offers it is not installed.
     """
     from dataclasses import replace
 
     if name not in ANCHORS:
         msg = f"no anchor named {name!r}; there are: {', '.join(ANCHORS)}"
-        raise ValueError(msg)
+        raise UsageError(msg)
     anchor = replace(ANCHORS[name], fast=fast)
     reason = anchor.missing()
     if reason:

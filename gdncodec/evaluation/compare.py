@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from gdncodec.errors import UsageError
 from gdncodec.evaluation.codecs import CodecSpec, model_spec
 from gdncodec.evaluation.images import read_for_measuring
 from gdncodec.evaluation.report import Report, Table, write_report
@@ -57,7 +58,7 @@ def compare_image(
         FileExistsError: the page exists.
         ImageError: the image cannot be read, or a codec failed; the page is written first.
         GdnCodecError: the model is missing or damaged.
-        ValueError: a name is unknown, or both sizes are given.
+        UsageError: a name is unknown, or both sizes are given.
     """
     check_installed("pytorch_msssim", "tqdm", extra="eval")
     if output.exists() and not overwrite:
@@ -102,11 +103,11 @@ def _target_size(
 ) -> int:
     if size_of and bpp:
         msg = "give the size of a codec or bits per pixel, not both"
-        raise ValueError(msg)
+        raise UsageError(msg)
     if bpp is not None:
         if not bpp > 0:
             msg = f"bits per pixel must be positive, got {bpp}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         return max(1, round(bpp * pixels / 8))
     name, _, quality = (size_of or "model").partition(":")
     wanted = spec if name in ("model", spec.name) else CodecSpec("anchor", name, (name,), fast=fast)
@@ -116,11 +117,11 @@ def _target_size(
         chosen = float(quality) if quality else middle
     except ValueError as error:
         msg = f"expected CODEC:QUALITY, such as jpeg:50, got {size_of!r}"
-        raise ValueError(msg) from error
+        raise UsageError(msg) from error
     low, high = codec.quality_range
     if not low <= chosen <= high:
         msg = f"the quality of {codec.label} goes from {low:g} to {high:g}, got {chosen:g}"
-        raise ValueError(msg)
+        raise UsageError(msg)
     return len(codec.encode(read_for_measuring(source), chosen))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gdncodec.errors import ImageError
+from gdncodec.errors import ImageError, UsageError
 from gdncodec.evaluation.codecs import CodecSpec, MeasuredCodec, open_codec
 from gdncodec.evaluation.images import file_digest, read_for_measuring
 from gdncodec.evaluation.measurements import CodecInfo, Failure, Measurement, MeasurementStore
@@ -61,12 +61,12 @@ def describe_codecs(
 
     Raises:
         GdnCodecError: a model is missing, or an anchor is not installed.
-        ValueError: two codecs have one name.
+        UsageError: two codecs have one name.
     """
     names = [spec.name for spec in specs]
     if len(set(names)) < len(names):
         msg = f"codecs must have different names, got {', '.join(names)}; write NAME=FILE"
-        raise ValueError(msg)
+        raise UsageError(msg)
     infos = []
     for spec in specs:
         codec = open_codec(spec)
@@ -104,7 +104,7 @@ def evaluate(
 
     Raises:
         GdnCodecError: a codec cannot be used at all.
-        ValueError: two codecs have one name.
+        UsageError: two codecs have one name.
     """
     infos = describe_codecs(specs, qualities)
     readable, failures = _readable(images)

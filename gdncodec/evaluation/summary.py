@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gdncodec.errors import UsageError
 from gdncodec.evaluation.curves import Curve, write_curve
 from gdncodec.evaluation.deltas import Comparison, compare_curves
 from gdncodec.evaluation.measurements import mean_curve
@@ -93,7 +94,7 @@ def summarise(
         notes: terms and explanations to add.
 
     Raises:
-        ValueError: there is no curve of that name.
+        UsageError: there is no curve of that name.
     """
     infos = sorted(evaluation.codecs, key=lambda info: not info.learned)
     curves = []
@@ -178,7 +179,7 @@ def _named(curves: Sequence[Curve], name: str) -> Curve:
         if name.casefold().replace(" ", "") == curve.name.casefold().replace(" ", ""):
             return curve
     msg = f"no curve named {name!r} to refer to; there are: {', '.join(c.name for c in curves)}"
-    raise ValueError(msg)
+    raise UsageError(msg)
 
 
 def _failed(failure: object) -> tuple[str, str]:

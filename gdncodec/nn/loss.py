@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gdncodec.config import Metric
+from gdncodec.errors import UsageError
 from gdncodec.extras import check_installed
 from gdncodec.nn.model import CodecOutput
 
@@ -41,13 +42,13 @@ def check_metric(metric: Metric, side: int) -> None:
 
     Raises:
         GdnCodecError: the package that computes the metric is not installed.
-        ValueError: the crops are too small.
+        UsageError: the crops are too small.
     """
     if metric == "ms-ssim":
         check_installed("pytorch_msssim", extra="train")
         if side <= _MS_SSIM_SIDE:
             msg = f"metric ms-ssim needs crops above {_MS_SSIM_SIDE} pixels, got {side}"
-            raise ValueError(msg)
+            raise UsageError(msg)
 
 
 def rate_distortion(out: CodecOutput, x: Tensor, metric: Metric = "mse") -> RateDistortion:
@@ -59,7 +60,7 @@ def rate_distortion(out: CodecOutput, x: Tensor, metric: Metric = "mse") -> Rate
         metric: ``mse`` or ``ms-ssim``.
 
     Raises:
-        ValueError: the metric is MS-SSIM and a side has 160 pixels or less.
+        UsageError: the metric is MS-SSIM and a side has 160 pixels or less.
     """
     bpp = out.bits.sum(dim=(1, 2, 3)) / (x.shape[2] * x.shape[3])
     x_hat = out.x_hat.float()
@@ -72,7 +73,7 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     """Return the multi-scale structural similarity (N,) of images (N, 3, H, W) in [0, 1].
 
     Raises:
-        ValueError: a side has 160 pixels or less, too few for five scales.
+        UsageError: a side has 160 pixels or less, too few for five scales.
     """
     check_metric("ms-ssim", min(x.shape[2:]))
     from pytorch_msssim import ms_ssim as five_scales

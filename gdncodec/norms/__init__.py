@@ -19,6 +19,8 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gdncodec.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -153,18 +155,18 @@ def parse_norm(spec: str) -> tuple[str, dict[str, str]]:
     """Split ``name:option=value,...`` into the name and the options, values as text.
 
     Raises:
-        ValueError: there is no norm of that name, or the text is malformed.
+        UsageError: there is no norm of that name, or the text is malformed.
     """
     name, colon, rest = spec.partition(":")
     if name not in NORMS:
         msg = f"unknown norm {name!r}; choose one of {', '.join(NORMS)}"
-        raise ValueError(msg)
+        raise UsageError(msg)
     options: dict[str, str] = {}
     for item in rest.split(",") if colon else ():
         key, _, value = item.partition("=")
         if not key or not value or key in options:
             msg = f"norm {spec!r}: expected {name}:option=value,option=value, each option once"
-            raise ValueError(msg)
+            raise UsageError(msg)
         options[key] = value
     return name, options
 
@@ -173,7 +175,7 @@ def norm_info(spec: str) -> NormInfo:
     """Return what is known about the norm of a specification, without importing its layer.
 
     Raises:
-        ValueError: there is no norm of that name, or the text is malformed.
+        UsageError: there is no norm of that name, or the text is malformed.
     """
     return NORMS[parse_norm(spec)[0]]
 
@@ -187,7 +189,7 @@ def make_norm(spec: str, channels: int, *, inverse: bool = False) -> nn.Module:
         inverse: the form for the synthesis transform.
 
     Raises:
-        ValueError: the name, an option or its value is unknown.
+        UsageError: the name, an option or its value is unknown.
     """
     name, texts = parse_norm(spec)
     layer = NORMS[name].load()
@@ -200,7 +202,7 @@ def make_norm(spec: str, channels: int, *, inverse: bool = False) -> nn.Module:
     for key, text in texts.items():
         if key not in defaults:
             msg = f"norm {name} has no option {key!r}; it has {', '.join(defaults) or 'none'}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         options[key] = _convert(f"{name}:{key}", text, defaults[key])
     return layer(channels, inverse=inverse, **options)
 
@@ -213,4 +215,4 @@ def _convert(option: str, text: str, default: Any) -> Any:
     except (KeyError, ValueError):
         wanted = "true or false" if kind is bool else f"a value of type {kind.__name__}"
         msg = f"norm option {option} must be {wanted}, got {text!r}"
-        raise ValueError(msg) from None
+        raise UsageError(msg) from None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gdncodec.errors import UsageError
 from gdncodec.norms.statistics import check_shape, spatial_axes, widen
 
 __all__ = ["CROPS", "Box", "CrossNorm", "activate_crossnorm", "exchange_statistics"]
@@ -113,12 +114,12 @@ class CrossNorm(nn.Module):
         super().__init__()
         if crop not in CROPS:
             msg = f"crop must be one of {', '.join(CROPS)}, got {crop!r}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         if not (0 <= probability <= 1 and 0 <= mix <= 1 and beta > 0):
             msg = (
                 f"expected probability and mix in 0..1, beta > 0, got {probability}, {mix}, {beta}"
             )
-            raise ValueError(msg)
+            raise UsageError(msg)
         self.channels = channels
         self.probability = 0.0 if inverse else probability
         self.crop, self.shuffle_channels, self.mix = crop, shuffle_channels, mix

@@ -5,6 +5,7 @@ from math import gcd
 import torch
 from torch import Tensor, nn
 
+from gdncodec.errors import UsageError
 from gdncodec.norms.statistics import check_shape, widen
 
 __all__ = ["GroupNorm", "InstanceNorm", "LayerNorm"]
@@ -41,7 +42,7 @@ class GroupNorm(nn.Module):
         self.groups = groups or gcd(32, channels)
         if self.groups < 0 or channels % self.groups:
             msg = f"{groups} groups do not divide {channels} channels"
-            raise ValueError(msg)
+            raise UsageError(msg)
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from gdncodec.errors import UsageError
 from gdncodec.norms.statistics import (
     RunningStatistics,
     check_shape,
@@ -96,10 +97,10 @@ class MABN(RunningStatistics):
         super().__init__()
         if window < 1:
             msg = f"the window of mabn must be at least 1, got {window}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         if centred and inverse:
             msg = "the synthesis has no convolution to centre; use mabn without centred=true there"
-            raise ValueError(msg)
+            raise UsageError(msg)
         self.window, self.warmup, self.momentum = window, warmup, momentum
         self.centred, self.eps = centred, eps
         self.weight = nn.Parameter(torch.ones(channels))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gdncodec.config import DOWNSAMPLING
+from gdncodec.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,7 +105,7 @@ class Region(NamedTuple):
                 f"the region {self.x},{self.y},{self.width},{self.height} (X,Y,W,H) is not inside "
                 f"the image of {width} x {height} pixels"
             )
-            raise ValueError(msg)
+            raise UsageError(msg)
         return self
 
 

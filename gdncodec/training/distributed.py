@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gdncodec.config import ModelConfig
+from gdncodec.errors import UsageError
 from gdncodec.norms import norm_info, parse_norm
 from gdncodec.norms.batch import BatchNorm
 
@@ -56,7 +57,7 @@ class Workers(NamedTuple):
         if batch % self.world:
             msg = f"batch must be a multiple of the number of processes, got {batch} for"
             msg += f" {self.world}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         share = batch // self.world
         return range(self.rank * share, (self.rank + 1) * share)
 
@@ -105,7 +106,7 @@ def workers(device: str) -> Iterator[Workers]:
         device: a torch device, or ``auto`` for CUDA if available and the CPU otherwise.
 
     Raises:
-        ValueError: the device is unknown or not available, or this machine has fewer CUDA devices
+        UsageError: the device is unknown or not available, or this machine has fewer CUDA devices
             than processes.
     """
     try:
@@ -114,10 +115,10 @@ def workers(device: str) -> Iterator[Workers]:
             torch.zeros(1, device=chosen).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         msg = f"device must be auto or a torch device such as cpu or cuda:0, got {device!r}"
-        raise ValueError(msg) from error
+        raise UsageError(msg) from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         msg = f"torch finds no CUDA device, got {device!r}"
-        raise ValueError(msg)
+        raise UsageError(msg)
     rank, world, local = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
     if world == 1:
         yield Workers(device=chosen)
@@ -125,7 +126,7 @@ def workers(device: str) -> Iterator[Workers]:
     if chosen.type == "cuda":
         if local >= torch.cuda.device_count():
             msg = f"there are {torch.cuda.device_count()} CUDA devices for {local + 1} processes"
-            raise ValueError(msg)
+            raise UsageError(msg)
         chosen = torch.device("cuda", local)
         torch.cuda.set_device(chosen)
     # Default arguments of its functions keep whatever group exists when the module is imported, and
@@ -197,7 +198,7 @@ def refuse_batch_statistics(config: ModelConfig, team: Workers) -> None:
             if name != "batch":
                 msg = f"norm {name} depends on the other images in a batch and cannot be split over"
                 msg += f" {team.world} processes; use one process or another norm, such as batch"
-                raise ValueError(msg)
+                raise UsageError(msg)
 
 
 def synchronise_norms(model: nn.Module, team: Workers) -> None:

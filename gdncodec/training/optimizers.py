@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gdncodec.errors import UsageError
 from gdncodec.extras import check_installed
 from gdncodec.nn.model import CodecModel
 
@@ -38,7 +39,7 @@ def make_optimizer(model: CodecModel, name: str, learning_rate: float) -> torch.
 
     Raises:
         GdnCodecError: the package that provides the optimiser is not installed.
-        ValueError: there is no optimiser with that name.
+        UsageError: there is no optimiser with that name.
     """
     density = list(model.density.parameters())
     ids = {id(p) for p in density}
@@ -53,7 +54,7 @@ def make_optimizer(model: CodecModel, name: str, learning_rate: float) -> torch.
     if name == "soap":
         return _soap(groups)
     msg = f"optimizer must be one of adam, soap, got {name!r}"
-    raise ValueError(msg)
+    raise UsageError(msg)
 
 
 def _soap(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

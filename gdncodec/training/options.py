@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Literal, NamedTuple, get_args
 
 from gdncodec.config import QUALITY_LAMBDAS, ModelConfig
+from gdncodec.errors import UsageError
 from gdncodec.nn.loss import check_metric
 from gdncodec.norms import norm_info
 from gdncodec.training.checkpoint import Checkpoint
@@ -82,7 +83,7 @@ class TrainingOptions:
         report_seconds: seconds between two reports; each saves a checkpoint and may validate.
 
     Raises:
-        ValueError: a value is out of range.
+        UsageError: a value is out of range.
     """
 
     steps: int | None = None
@@ -107,7 +108,7 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         if self.crop % 16 or self.crop < 32:
             msg = f"crop must be a multiple of 16 and at least 32, got {self.crop}"
-            raise ValueError(msg)
+            raise UsageError(msg)
         for name in ("steps", "batch", "statistics_batches"):
             self._check(name, getattr(self, name) is None or getattr(self, name) >= 1, "1 or more")
         self._check("max_minutes", self.max_minutes is None or self.max_minutes > 0, "above 0")
@@ -126,7 +127,7 @@ class TrainingOptions:
     def _check(self, name: str, good: bool, expected: str) -> None:
         if not good:
             msg = f"{name} must be {expected}, got {getattr(self, name)}"
-            raise ValueError(msg)
+            raise UsageError(msg)
 
     @property
     def minutes(self) -> float | None:
@@ -172,7 +173,7 @@ def resolve_options(
 
     Raises:
         GdnCodecError: a package that the metric needs is not installed.
-        ValueError: an option is out of range, differs from the run to resume, or conflicts with
+        UsageError: an option is out of range, differs from the run to resume, or conflicts with
             another option.
     """
     given = {k: v for k, v in given.items() if v is not None}
@@ -182,7 +183,7 @@ def resolve_options(
         smallest = norm_info(norm).minimum_batch
         if options.batch < smallest:
             msg = f"norm {norm} needs a batch of at least {smallest}, got {options.batch}"
-            raise ValueError(msg)
+            raise UsageError(msg)
     team.slots(options.batch)  # raises ValueError if the batch cannot be split evenly
     refuse_batch_statistics(config, team)
     check_metric(config.metric, options.crop)
@@ -199,7 +200,7 @@ def _take_network(given: dict[str, Any]) -> dict[str, Any]:
         fields["widths"] = fields["synthesis_widths"] = tuple(given.pop("widths"))
     if "one_lambda" in given and "lambda_range" in given:
         msg = "give --lambda or --lambda-range, not both"
-        raise ValueError(msg)
+        raise UsageError(msg)
     if "one_lambda" in given:
         fields["lambdas"] = (given.pop("one_lambda"),) * 2
     elif "lambda_range" in given:
@@ -238,4 +239,4 @@ def _refuse_change(name: str, before: Any, now: Any) -> None:
     if now != before:
         option = name.replace("_", "-")
         msg = f"{option} is {before} in the run to resume, got {now}; omit the option"
-        raise ValueError(msg)
+        raise UsageError(msg)

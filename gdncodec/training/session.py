@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gdncodec.errors import UsageError
 from gdncodec.files import remove_leftovers
 from gdncodec.modelfile import save_model
 from gdncodec.training.card import for_model_file, run_card, write_card
@@ -95,7 +96,7 @@ def run_session(
             missing.
         ModelError: a file is not a checkpoint.
         OSError: the last checkpoint or the model file could not be written.
-        ValueError: an option is out of range or differs from the run to resume, or there are no
+        UsageError: an option is out of range or differs from the run to resume, or there are no
             usable images.
     """
     with workers(given.pop("device", None) or "auto") as team:
@@ -134,7 +135,7 @@ def _lead(
     validation, used = _for_validation(images, options, monitor.note)
     if val and not used:
         msg = f"no usable images of at least {options.crop} x {options.crop} pixels in {val}"
-        raise ValueError(msg)
+        raise UsageError(msg)
     monitor.note(f"{len(images.files)} images for training, {len(used)} for validation")
     data = {"training": manifest(images.files), "validation": manifest(used)}
     counters, digest = state.counters, data["training"]["sha256"]
@@ -183,15 +184,15 @@ def _read(
     held_out = find_images([val]) if val else found[::_HELD_OUT] if len(found) > 1 else []
     if val and not held_out:
         msg = f"there are no images in {val}"
-        raise ValueError(msg)
+        raise UsageError(msg)
     left_out = {file.resolve() for file in held_out}
     files = [file for file in found if file.resolve() not in left_out]
     if val and found and not files:
         msg = f"all images of the data are in {val} too, so none are left for training"
-        raise ValueError(msg)
+        raise UsageError(msg)
     if len(set(team.all_of([len(files)]))) > 1:
         msg = "the processes find different numbers of images; all must see the same folders"
-        raise ValueError(msg)
+        raise UsageError(msg)
     read: dict[Path, Tensor] = {}
     while True:
         own = images_of_slots(len(files), options.batch, team.slots(options.batch))
@@ -204,7 +205,7 @@ def _read(
         files = [file for file in files if file not in unusable]
     if not files:
         msg = f"no usable images of at least {options.crop} x {options.crop} pixels in the data"
-        raise ValueError(msg)
+        raise UsageError(msg)
     return _Images(files, {i: read[files[i]] for i in own}, held_out)
 
 
