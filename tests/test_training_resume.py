@@ -191,7 +191,7 @@ def test_other_images_on_resume_are_noticed(folder, images):
     same = train(images, "--steps", 4, *tiny, "--resume").stderr
     (folder / "images" / "1.png").unlink()
     other = train(images, "--steps", 6, *tiny, "--resume").stderr
-    notice = "the training images have changed since this run started"
+    notice = "the training images differ from those that this run was trained on before"
     assert (notice in same, notice in other) == (False, True)
 
 

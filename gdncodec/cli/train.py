@@ -53,7 +53,7 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option(
     "--max-minutes",
     type=click.FloatRange(0, min_open=True),
-    help="Stop after this many minutes, reading and exporting excluded.  [default: 120, unless --steps]",
+    help="Stop after this many minutes of training.  [default: 120, unless --steps]",
 )
 @click.option("--batch", type=click.IntRange(1), help="Crops per step.  [default: 8; on CUDA 16]")
 @click.option(

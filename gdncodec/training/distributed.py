@@ -129,14 +129,13 @@ def workers(device: str) -> Iterator[Workers]:
             raise UsageError(msg)
         chosen = torch.device("cuda", local)
         torch.cuda.set_device(chosen)
-    # Default arguments of its functions keep whatever group exists when the module is imported, and
-    # DistributedDataParallel imports it. A group that is kept outlives destroy_process_group, and
-    # a thread of Gloo that then releases a tensor while the interpreter exits aborts the process.
+    # DistributedDataParallel imports this module, whose functions have the current group as a
+    # default argument. Imported before there is a group, it does not keep one alive. Otherwise the
+    # threads of Gloo would outlive destroy_process_group, and one that releases a tensor while the
+    # interpreter exits aborts the process.
     importlib.import_module("torch.distributed.nn.functional")
     device_id, backend = (chosen, "nccl") if chosen.type == "cuda" else (None, "gloo")
-    shared, _, _ = next(
-        dist.rendezvous("env://")
-    )  # the variable keeps a store that is served here alive
+    shared, _, _ = next(dist.rendezvous("env://"))  # keeps a store served here alive until the end
     store = _own_store(shared, rank)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, device_id=device_id)
     try:

@@ -140,7 +140,7 @@ def _lead(
     data = {"training": manifest(images.files), "validation": manifest(used)}
     counters, digest = state.counters, data["training"]["sha256"]
     if counters.data not in (None, digest):
-        monitor.note("the training images have changed since this run started")
+        monitor.note("the training images differ from those that this run was trained on before")
     counters.data = digest
     fitted = _for_fitting(images, options)
     sampler = _sampler(images, options, team)

@@ -19,7 +19,8 @@ __all__ = ["TrainingState"]
 
 _LARGEST_GRADIENT = 1.0
 _YOUNG = 10
-"""Steps that set how long the moving average of a new network forgets faster."""
+"""After n steps the moving average has a weight of (n + 1) / (n + _YOUNG) at most, so that a new
+network soon outweighs its random start."""
 
 
 class TrainingState:
