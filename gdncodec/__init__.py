@@ -1,9 +1,15 @@
 """Learned image compression with GDN transforms.
 
 >>> import gdncodec
->>> data = gdncodec.compress(image, quality=60)  # doctest: +SKIP
->>> array = gdncodec.decompress(data)  # doctest: +SKIP
->>> image = gdncodec.open("photo.gdn")  # doctest: +SKIP
+>>> from pathlib import Path
+>>> from PIL import Image
+>>> with Image.open("photo.png") as photo:
+...     data = gdncodec.compress(photo, quality=60)
+>>> size = Path("photo.gdn").write_bytes(data)
+>>> gdncodec.open("photo.gdn").mode
+'RGB'
+>>> gdncodec.decompress(data).dtype
+dtype('uint8')
 
 Importing the package loads nothing else; the first call loads torch.
 """
@@ -13,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gdncodec._version import __version__
-from gdncodec.errors import FormatError, GdnCodecError, ImageError, ModelError
+from gdncodec.errors import FormatError, GdnCodecError, ImageError, ModelError, UsageError
 
 if TYPE_CHECKING:
     import os
@@ -28,6 +34,7 @@ __all__ = [
     "GdnCodecError",
     "ImageError",
     "ModelError",
+    "UsageError",
     "__version__",
     "compress",
     "decompress",
@@ -49,7 +56,7 @@ def compress(
         image: a Pillow image, or a uint8 array (H, W, 3) in RGB.
         quality: 0 (smallest) to 100 (best), rounded to hundredths. None stands for 50, or for the
             only quality of a model that has one rate.
-        effort: 0 to 9, how long to look for a better file at the same quality; None stands for 0.
+        effort: 0 to 9, how long to look for a smaller file at the same quality; None stands for 0.
         model: name of an installed model or path of a model file; None takes the default model.
         device: a torch device such as ``"cuda"``; None takes the CPU.
 
@@ -61,11 +68,11 @@ def compress(
         ImageError: the image is one of several frames, has no pixels, or its samples are not whole
             numbers of up to 16 bits.
         ModelError: there is no such model, or its file is damaged.
-        ValueError: an argument is out of range, or the array is not uint8 (H, W, 3).
+        UsageError: an argument is out of range, or the array is not uint8 (H, W, 3).
     """
-    from gdncodec import api as installed
+    from gdncodec import api
 
-    return installed.compress(image, quality=quality, effort=effort, model=model, device=device)
+    return api.compress(image, quality=quality, effort=effort, model=model, device=device)
 
 
 def decompress(data: bytes, *, device: str | None = None) -> NDArray[np.uint8]:
@@ -76,16 +83,16 @@ def decompress(data: bytes, *, device: str | None = None) -> NDArray[np.uint8]:
         device: a torch device; None takes the CPU.
 
     Returns:
-        uint8 array (H, W, 3) in RGB; three equal channels for a grey image. Transparency and
-        what an image has beyond 8 bits are left out; :func:`open` keeps them.
+        uint8 array (H, W, 3) in RGB; three equal channels for a grey image. Transparency is left
+        out, and 16 bits are rounded to 8; :func:`open` keeps both.
 
     Raises:
         FormatError: the data are damaged, truncated, or not a ``.gdn`` file.
-        ModelError: the model that made the file is not installed.
+        ModelError: the model that made the file is not api.
     """
-    from gdncodec import api as installed
+    from gdncodec import api
 
-    return installed.decompress(data, device=device)
+    return api.decompress(data, device=device)
 
 
 def open(source: str | os.PathLike[str]) -> Image.Image:
@@ -101,10 +108,10 @@ def open(source: str | os.PathLike[str]) -> Image.Image:
     Raises:
         OSError: the file cannot be read.
         FormatError: it is damaged, truncated, or not a ``.gdn`` file.
-        ModelError: the model that made it is not installed.
+        ModelError: the model that made it is not api.
     """
     from pathlib import Path
 
-    from gdncodec import api as installed
+    from gdncodec import api
 
-    return installed.open_gdn(Path(source))
+    return api.open_gdn(Path(source))

@@ -1,8 +1,12 @@
 """``.gdn`` files in Pillow.
 
+>>> from PIL import Image
 >>> import gdncodec.pillow  # registers the format
->>> image = Image.open("photo.gdn")  # doctest: +SKIP
->>> image.save("again.gdn", quality=60)  # doctest: +SKIP
+>>> with Image.open("photo.png") as photo:
+...     photo.save("photo.gdn", quality=60)
+>>> with Image.open("photo.gdn") as again:
+...     again.getpixel((0, 0)) == gdncodec.open("photo.gdn").getpixel((0, 0))
+True
 
 ``Image.open`` reads the header and the metadata; the network runs when the pixels are asked for.
 Pillow's limits on the size of images apply before that.
@@ -19,7 +23,7 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from gdncodec.container import MAGIC, ChunkType, metadata_fields, outline, unpack
-from gdncodec.errors import GdnCodecError
+from gdncodec.errors import GdnCodecError, UsageError
 from gdncodec.images.raster import Metadata
 from gdncodec.images.reading import from_pil
 from gdncodec.images.writing import pillow_mode
@@ -27,7 +31,7 @@ from gdncodec.images.writing import pillow_mode
 __all__ = ["GdnImageFile", "register"]
 
 
-# One for all: an image with a lock of its own could not be pickled.
+# One lock for all images: an image that holds a lock cannot be pickled.
 _LOADING = threading.Lock()
 
 
@@ -105,6 +109,8 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
             warnings.warn(notice, stacklevel=3)
         names = {"quality", "effort", "model", "device"}
         data = compress_image(raster, **{k: v for k, v in options.items() if k in names})
+    except UsageError:
+        raise
     except GdnCodecError as error:
         raise OSError(str(error)) from error
     fp.write(data)

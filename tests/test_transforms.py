@@ -278,7 +278,7 @@ def round_trip(config, photo, folder):
     from gdncodec.codec import Codec
     from gdncodec.images.raster import RasterImage
     from gdncodec.modelfile import save_model
-    from gdncodec.training.data import CropSampler
+    from gdncodec.training.crops import CropSampler
     from gdncodec.training.distributed import ALONE
     from gdncodec.training.export import export_model
     from gdncodec.training.loop import train
