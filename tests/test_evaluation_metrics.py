@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gdncodec.evaluation import metrics
-from gdncodec.evaluation.metrics import measure, ms_ssim, psnr_rgb, psnr_ycbcr, to_db
+from gdncodec.evaluation.metrics import measure, ms_ssim, psnr_rgb, psnr_ycbcr
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +57,6 @@ def test_similarity_is_defined_for_small_images(size, pair):
     x, y = (a[: size[0], : size[1]] for a in pair)
     assert 0 < ms_ssim(x, y) < 1
     assert ms_ssim(x, x) == 1
-
-
-def test_decibels_of_a_similarity():
-    assert to_db(0.99) == pytest.approx(20)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from gdncodec.evaluation.curves import Curve
-from gdncodec.evaluation.report import Report, Table, write_report
-from gdncodec.evaluation.visuals import Shown, _webp
+from gdncodec.evaluation.report import Report, write_report
+from gdncodec.evaluation.shown import Shown, as_webp
+from gdncodec.evaluation.tables import Table
 
 NASTY = "a</script><img src=x onerror=alert(1)>.png"
 
@@ -20,7 +21,7 @@ NASTY = "a</script><img src=x onerror=alert(1)>.png"
 def shown(name, codec, target, value):
     pixels = np.full((30, 40, 3), value, np.uint8)
     pixels[10:20, 10:20] = 255 - value
-    data = _webp(Image.fromarray(pixels))
+    data = as_webp(Image.fromarray(pixels))
     return Shown(
         name, codec, target, 50.0, target + value, 8 * (target + value) / 1200, 30.5, 12.25, data
     )

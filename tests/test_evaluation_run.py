@@ -115,13 +115,13 @@ def test_a_codec_that_fails_on_a_image_is_named_and_the_image_left_out(images, s
         def estimated_bits(self, data):
             return None
 
-    from gdncodec.evaluation import run
+    from gdncodec.evaluation import opening
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "open_codec", lambda spec: Flawed())
-        run.opened.cache_clear()
+        patch.setattr(opening, "open_codec", lambda spec: Flawed())
+        opening.opened.cache_clear()
         found = evaluate(images, [CodecSpec("anchor", "flawed", ())], store)
-    run.opened.cache_clear()
+    opening.opened.cache_clear()
     assert found.images == ["b.png"]
     assert [str(f) for f in found.failures] == ["a.png with flawed: quality 1: too wide"]
     assert found.measurements[0].metrics["psnr-rgb"] == math.inf
@@ -140,6 +140,17 @@ def test_processes_give_what_one_process_gives(images, store, tmp_path):
 def test_a_failing_task_does_not_stop_the_others():
     outcomes = dict(in_parallel(lambda n: 6 // n, [3, 0, 2], 1))
     assert outcomes == {3: 2, 2: 3, 0: Failed("integer division or modulo by zero")}
+
+
+def test_lines_of_older_versions_are_read(images, tmp_path):
+    path = tmp_path / "old.jsonl"
+    evaluate(images, [JPEG], MeasurementStore(path))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["picture"] = line.pop("image")
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    old = MeasurementStore(path)
+    assert all(old.get(line["digest"], line["key"], line["quality"]) for line in lines)
 
 
 def test_mean_curve_averages_images_and_keeps_each(images, store):

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from PIL import Image
 
 from gdncodec.catalog import ModelEntry
 from gdncodec.errors import GdnCodecError, ImageError, ModelError
-from gdncodec.evaluation import compare
+from gdncodec.evaluation import COMPARED_ANCHORS, EVALUATED_ANCHORS
+from gdncodec.evaluation import images as images_module
+from gdncodec.evaluation.anchors import ANCHORS
 from gdncodec.evaluation.codecs import models_of_norms
 from gdncodec.evaluation.compare import compare_image
 from gdncodec.evaluation.session import EvaluationRequest, run_evaluation
@@ -212,10 +215,45 @@ def test_sizes_that_make_no_sense_are_refused(tmp_path, images, tiny_model, size
         )
 
 
-def test_the_default_anchors_of_compare_are_known():
-    from gdncodec.evaluation.anchors import ANCHORS
+def test_the_default_anchors_are_known():
+    assert set(COMPARED_ANCHORS) <= ANCHORS.keys()
+    assert tuple(ANCHORS) == EVALUATED_ANCHORS
 
-    assert set(compare.COMPARED) <= ANCHORS.keys()
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Names of the images that were decoded, and of those whose bytes were hashed."""
+    decoded, hashed = [], []
+    read_image, read_bytes = images_module.read_image, Path.read_bytes
+
+    def decoding(path, **options):
+        decoded.append(path.name)
+        return read_image(path, **options)
+
+    def hashing(path):
+        hashed.append(path.name)
+        return read_bytes(path)
+
+    monkeypatch.setattr(images_module, "read_image", decoding)
+    monkeypatch.setattr(Path, "read_bytes", hashing)
+    return decoded, hashed
+
+
+def test_eval_decodes_and_hashes_every_image_once(tmp_path, photo, tiny_model, reads):
+    for i in range(4):  # more than are kept in memory
+        Image.fromarray(photo[i : i + 50, :60]).save(tmp_path / f"{i}.png")
+    request = dataclasses.replace(request_for(tmp_path, tiny_model, tmp_path / "out"), shown_bpp=())
+    run_evaluation(request, print)
+    decoded, hashed = reads
+    assert decoded == [f"{i}.png" for i in range(4)]
+    assert [name for name in hashed if name.endswith(".png")] == decoded
+
+
+def test_compare_decodes_its_image_once(tmp_path, photo, tiny_model, reads):
+    Image.fromarray(photo[:50, :60]).save(tmp_path / "a.png")
+    options = {"model": f"tiny={tiny_model}", "anchors": ["jpeg", "webp"], "quiet": True}
+    compare_image(tmp_path / "a.png", tmp_path / "a.html", **options)
+    assert reads[0] == ["a.png"]
 
 
 def test_a_norm_stands_for_its_installed_models(tmp_path, tiny_model, monkeypatch):

@@ -8,6 +8,7 @@ import click
 
 from gdncodec.cli import options
 from gdncodec.cli.options import Work
+from gdncodec.evaluation import COMPARED_ANCHORS
 
 __all__ = ["compare"]
 
@@ -20,12 +21,16 @@ __all__ = ["compare"]
     type=click.Path(path_type=Path, dir_okay=False),
     help="Page to write.  [default: IMAGE.compare.html]",
 )
-@click.option("--size-of", metavar="CODEC:QUALITY", help="Give all this size, such as jpeg:50.")
-@click.option("--bpp", type=float, help="Give all this many bits per pixel instead.")
+@click.option(
+    "--size-of",
+    metavar="CODEC:QUALITY",
+    help="Use the file size of this codec and quality, such as jpeg:50.",
+)
+@click.option("--bpp", type=float, help="Use this many bits per pixel instead.")
 @click.option(
     "--anchors",
     callback=options.listed,
-    default="jpeg,webp,avif,jxl",
+    default=",".join(COMPARED_ANCHORS),
     show_default=True,
     help="Classical codecs.",
 )
@@ -40,7 +45,7 @@ def compare(
     work: Work,
     **chosen: Any,
 ) -> None:
-    """Lay IMAGE at equal bytes in several codecs over each other, in one HTML file."""
+    """Overlay IMAGE from several codecs at equal file size, in one HTML file."""
     from gdncodec.evaluation.compare import compare_image
 
     work.set_threads()

@@ -8,10 +8,9 @@ import click
 
 from gdncodec.cli import options
 from gdncodec.cli.options import Work
+from gdncodec.evaluation import EVALUATED_ANCHORS
 
 __all__ = ["evaluate"]
-
-_ANCHORS = "jpeg,jpeg2000,webp,avif,jxl,heic"
 
 
 @click.command("eval")
@@ -22,7 +21,7 @@ _ANCHORS = "jpeg,jpeg2000,webp,avif,jxl,heic"
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Folder for the results; a run that was interrupted goes on from there.",
+    help="Folder for the results; an interrupted run continues from there.",
 )
 @click.option(
     "--model",
@@ -46,12 +45,12 @@ _ANCHORS = "jpeg,jpeg2000,webp,avif,jxl,heic"
     "efforts",
     multiple=True,
     type=click.IntRange(0, 9),
-    help="Effort of the models; each makes a curve of its own. Repeatable.",
+    help="Effort of the models; each makes its own curve. Repeatable.",
 )
 @click.option(
     "--anchors",
     callback=options.listed,
-    default=_ANCHORS,
+    default=",".join(EVALUATED_ANCHORS),
     show_default=True,
     help="Classical codecs.",
 )
@@ -62,7 +61,7 @@ _ANCHORS = "jpeg,jpeg2000,webp,avif,jxl,heic"
     type=click.Path(path_type=Path, dir_okay=False),
     help="Published curve in CompressAI's JSON. Repeatable.",
 )
-@click.option("--reference", metavar="NAME", help="Curve that all others are compared with.")
+@click.option("--reference", metavar="NAME", help="Curve with which all others are compared.")
 @click.option(
     "--show",
     "shown_bpp",
@@ -71,10 +70,10 @@ _ANCHORS = "jpeg,jpeg2000,webp,avif,jxl,heic"
     show_default=True,
     help="Bits per pixel at which the report shows the images; empty for none.",
 )
-@click.option("--lpips", is_flag=True, help="Measure LPIPS too, where its weights are.")
+@click.option("--lpips", is_flag=True, help="Measure LPIPS too, if its weights are installed.")
 @options.fast
 @click.option("-j", "--jobs", type=click.IntRange(1), default=1, help="Processes.  [default: 1]")
-@click.option("--resume/--fresh", default=True, help="Keep or drop what the folder holds.")
+@click.option("--resume/--fresh", default=True, help="Keep or discard earlier results.")
 @options.working
 def evaluate(out: Path, work: Work, **chosen: Any) -> None:
     """Measure models and classical codecs on IMAGES, files or folders.

@@ -1,27 +1,23 @@
-"""What ``gdncodec compare`` does: one image in several codecs at equal size."""
+"""What ``gdncodec compare`` does: overlays an image from several codecs at equal file size."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gdncodec.errors import UsageError
+from gdncodec.evaluation import COMPARED_ANCHORS
 from gdncodec.evaluation.codecs import CodecSpec, model_spec
 from gdncodec.evaluation.images import read_for_measuring
-from gdncodec.evaluation.report import Report, Table, write_report
-from gdncodec.evaluation.run import describe_codecs, opened
-from gdncodec.evaluation.session import (
-    Say,
-    installed_anchors,
-    progress_bar,
-    raise_failures,
-)
-from gdncodec.evaluation.visuals import Shown, show_at_sizes
+from gdncodec.evaluation.measurements import raise_failures
+from gdncodec.evaluation.opening import describe_codecs, installed_anchors, opened
+from gdncodec.evaluation.progress import progress_bar
+from gdncodec.evaluation.report import Report, write_report
+from gdncodec.evaluation.shown import Shown
+from gdncodec.evaluation.tables import Table
+from gdncodec.evaluation.visuals import show_at_sizes
 from gdncodec.extras import check_installed
 
-__all__ = ["COMPARED", "compare_image"]
-
-COMPARED = ("jpeg", "webp", "avif", "jxl")
-"""Anchors that an image is compared with unless others are named."""
+__all__ = ["compare_image"]
 
 
 def compare_image(
@@ -29,30 +25,30 @@ def compare_image(
     output: Path,
     *,
     model: str | None = None,
-    anchors: Sequence[str] = COMPARED,
+    anchors: Sequence[str] = COMPARED_ANCHORS,
     size_of: str | None = None,
     bpp: float | None = None,
     fast: bool = False,
     device: str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
-    say: Say = lambda line: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Shown]:
-    """Write a page that lays an image's decoded versions of equal size over each other.
+    """Write a page that overlays an image from several codecs at equal file size.
 
     Args:
         source: the image.
         output: the page.
         model: as :func:`gdncodec.evaluation.codecs.model_spec` reads it; None takes the default.
         anchors: names of classical codecs.
-        size_of: ``CODEC:QUALITY``, whose size all others shall have; an anchor, or ``model``.
-        bpp: size in bits per pixel instead. Without either, that of the model at its quality 50, or
-            at its middle one.
-        fast: the anchors' faster settings.
+        size_of: ``CODEC:QUALITY``, whose size all others get; the codec is an anchor, or ``model``.
+        bpp: size in bits per pixel instead. Without either, that of the model at quality 50, or at
+            the middle one of its qualities.
+        fast: use the anchors' faster settings.
         device: torch device of the model.
         overwrite: replace a page that exists.
         quiet: show no progress.
-        say: gets what the user should know, a line each.
+        say: called with each line that the user should see.
 
     Raises:
         FileExistsError: the page exists.

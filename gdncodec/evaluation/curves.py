@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gdncodec.errors import GdnCodecError
-from gdncodec.evaluation.metrics import to_db
+from gdncodec.measures import ms_ssim_db
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,7 @@ class Curve:
         if key != "ms-ssim-db":
             mean: NDArray[np.float64] = self.per_image[key][:, images].mean(1)
             return mean
-        return np.array([to_db(v) for v in self._mean("ms-ssim-rgb", images)])
+        return np.array([ms_ssim_db(v) for v in self._mean("ms-ssim-rgb", images)])
 
 
 def read_curve(path: Path) -> Curve:
@@ -105,7 +105,7 @@ def read_curve(path: Path) -> Curve:
         if "ms-ssim-db-rgb" in results:
             results["ms-ssim-db"] = results.pop("ms-ssim-db-rgb")
         if "ms-ssim-rgb" in results and "ms-ssim-db" not in results:
-            results["ms-ssim-db"] = [to_db(value) for value in results["ms-ssim-rgb"]]
+            results["ms-ssim-db"] = [ms_ssim_db(value) for value in results["ms-ssim-rgb"]]
         order = np.argsort(results["bpp"], kind="stable")
         results = {key: [values[i] for i in order] for key, values in results.items()}
         name = str(data.get("name") or path.stem)

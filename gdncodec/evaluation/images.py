@@ -1,7 +1,8 @@
-"""Which images are measured, and as what pixels."""
+"""The images of an evaluation: which files, and which pixels of them."""
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ __all__ = ["file_digest", "find_images", "read_for_measuring"]
 
 _WHITE = 255
 
+_Version = tuple[int, int] | None
+
 
 def find_images(sources: Iterable[Path]) -> list[Path]:
-    """Return the image files that are named, those of folders in order of their names.
+    """Return the image files that are named, those in folders sorted by name.
 
     A folder with a checksum file, ``FOLDER.sha256`` beside it or ``SHA256SUMS`` inside it (lines of
     ``sha256sum``), is a data set: it must hold exactly those files, unchanged.
@@ -53,12 +56,19 @@ def find_images(sources: Iterable[Path]) -> list[Path]:
 def read_for_measuring(path: Path) -> RasterImage:
     """Read an image as 8-bit grey or RGB without metadata.
 
-    Orientation and colour profile are applied, 16 bits are rounded to 8, and transparency is laid
-    on white, so that every codec gets the same samples to store.
+    Orientation and colour profile are applied, 16 bits are rounded to 8, and transparency becomes
+    white, so that every codec gets the same samples.
 
     Raises:
         ImageError: the file is no image that can be read.
     """
+    return _read(path, _version(path))
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, version: _Version) -> RasterImage:
+    """Read an image; the last ones are kept, as several codecs take the same one in a row."""
+    del version
     image = read_image(path, strip=True)
     pixels = eight_bits(image.pixels)
     if image.alpha is not None:
@@ -69,7 +79,22 @@ def read_for_measuring(path: Path) -> RasterImage:
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
+    return _digest(path, _version(path))
+
+
+@lru_cache(maxsize=1 << 16)
+def _digest(path: Path, version: _Version) -> str:
+    del version
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _version(path: Path) -> _Version:
+    """Return what changes when a file does; None without a file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _checksum_file(source: Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""What was measured: one record for each image, codec and quality, kept in a file of lines."""
+"""Measurements: one record for each image, codec and quality, kept in a JSON Lines file."""
 
 import json
 import math
@@ -9,10 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from gdncodec.errors import ImageError
 from gdncodec.evaluation.curves import Curve
-from gdncodec.evaluation.metrics import to_db
+from gdncodec.measures import ms_ssim_db
 
-__all__ = ["CodecInfo", "Failure", "Measurement", "MeasurementStore", "mean_curve"]
+__all__ = [
+    "CodecInfo",
+    "Evaluation",
+    "Failure",
+    "Measurement",
+    "MeasurementStore",
+    "mean_curve",
+    "raise_failures",
+]
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,37 @@ class Measurement:
         return bits / (self.width * self.height)
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of :func:`gdncodec.evaluation.run.evaluate`.
+
+    Args:
+        codecs: what was measured.
+        images: names of the images that were measured with every codec at every quality.
+        measurements: of all images.
+        failures: what could not be measured.
+    """
+
+    codecs: list[CodecInfo]
+    images: list[str]
+    measurements: list[Measurement]
+    failures: list[Failure]
+
+
+def raise_failures(failures: Sequence[Failure], written: str) -> None:
+    """Raise an error that names every failure, if there is one.
+
+    Raises:
+        ImageError: something could not be measured.
+    """
+    if failures:
+        lines = "".join(f"\n  {failure}" for failure in failures)
+        msg = f"{len(failures)} could not be measured; the rest is in {written}:{lines}"
+        raise ImageError(msg)
+
+
 class MeasurementStore:
-    """A file of measurements, one JSON object a line, that an interrupted run goes on with.
+    """A file of measurements, one JSON object per line, from which an interrupted run continues.
 
     Args:
         path: the file; it need not exist. A last line that was cut off is ignored.
@@ -132,6 +170,8 @@ class MeasurementStore:
     def _take(self, line: str) -> None:
         try:
             record = json.loads(line)
+            if "picture" in record:  # the name of the field before version 0.2
+                record["image"] = record.pop("picture")
             record["metrics"] = {
                 name: math.inf if value is None else value
                 for name, value in record["metrics"].items()
@@ -166,7 +206,7 @@ def mean_curve(
     order = np.argsort(arrays["bpp"].mean(1), kind="stable")
     arrays = {key: values[order] for key, values in arrays.items()}
     results = {key: values.mean(1).tolist() for key, values in arrays.items()}
-    results["ms-ssim-db"] = [to_db(value) for value in results["ms-ssim-rgb"]]
+    results["ms-ssim-db"] = [ms_ssim_db(value) for value in results["ms-ssim-rgb"]]
     if all(map(math.isnan, results["bpp-estimate"])):
         del results["bpp-estimate"]
     return Curve(info.label, results, info.description, arrays)

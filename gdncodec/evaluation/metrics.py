@@ -6,12 +6,13 @@ that a viewer sees, with a peak of 255.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from gdncodec.measures import ms_ssim_db, psnr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,6 @@ __all__ = [
     "ms_ssim",
     "psnr_rgb",
     "psnr_ycbcr",
-    "to_db",
 ]
 
 _PEAK = 255.0
@@ -55,7 +55,7 @@ def measure(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> dict[str
         "psnr-y": luma,
         "psnr-611": weighted,
         "ms-ssim-rgb": similarity,
-        "ms-ssim-db": to_db(similarity),
+        "ms-ssim-db": ms_ssim_db(similarity),
     }
 
 
@@ -85,11 +85,6 @@ def psnr_ycbcr(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> tuple
     luma = kr * red + kg * green + kb * blue
     y, cb, cr = map(_psnr, (luma, (blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)))
     return y, (6 * y + cb + cr) / 8
-
-
-def to_db(similarity: float) -> float:
-    """Return ``-10 log10(1 - similarity)`` in dB; infinite at 1."""
-    return math.inf if similarity >= 1 else -10 * math.log10(1 - similarity)
 
 
 def ms_ssim(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
@@ -223,8 +218,7 @@ def _lpips_network() -> Any:
 
 
 def _psnr(difference: NDArray[np.float64]) -> float:
-    mse = float(np.square(difference).mean())
-    return math.inf if mse == 0 else 10 * math.log10(_PEAK**2 / mse)
+    return psnr(float(np.square(difference).mean()))
 
 
 def _check(original: NDArray[Any], decoded: NDArray[Any]) -> None:

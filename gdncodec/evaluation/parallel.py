@@ -1,4 +1,4 @@
-"""The same work on many tasks, in this process or in several."""
+"""Runs a function on many tasks, in this process or in several."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -7,6 +7,8 @@ from functools import partial
 from multiprocessing import get_context
 from typing import NamedTuple, TypeVar
 
+from gdncodec.errors import one_line
+
 __all__ = ["Failed", "in_parallel"]
 
 T = TypeVar("T")
@@ -14,7 +16,7 @@ R = TypeVar("R")
 
 
 class Failed(NamedTuple):
-    """A task came to nothing."""
+    """A task that failed."""
 
     reason: str
 
@@ -25,9 +27,9 @@ def in_parallel(
     """Yield each task with its result, or with the reason why there is none, as they end.
 
     Args:
-        work: a function of a module, so that another process finds it.
-        tasks: what it is called with.
-        jobs: number of processes; with 1, all happens in this one.
+        work: a function at the top level of a module, so that another process finds it.
+        tasks: its arguments.
+        jobs: number of processes; 1 runs everything in this one.
     """
     attempt = partial(_attempt, work)
     if jobs == 1 or len(tasks) < 2:
@@ -41,7 +43,7 @@ def in_parallel(
         try:
             for future in as_completed(running):
                 error = future.exception()
-                yield running[future], Failed(_reason(error)) if error else future.result()
+                yield running[future], Failed(one_line(error)) if error else future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -50,12 +52,8 @@ def _attempt(work: Callable[[T], R], task: T) -> R | Failed:
     try:
         return work(task)
     except Exception as error:
-        # Whatever a foreign encoder raises must not end an evaluation of hours.
-        return Failed(_reason(error))
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        # Whatever a codec raises must not end an evaluation that takes hours.
+        return Failed(one_line(error))
 
 
 def _set_threads(threads: int) -> None:

@@ -15,10 +15,11 @@ import numpy as np
 
 from gdncodec.evaluation.curves import Curve
 from gdncodec.evaluation.plots import colour_of
-from gdncodec.evaluation.visuals import Shown, cropped
+from gdncodec.evaluation.shown import Shown, cropped
+from gdncodec.evaluation.tables import Table
 from gdncodec.files import write_safely
 
-__all__ = ["Report", "Table", "write_report"]
+__all__ = ["Report", "write_report"]
 
 _METRICS = (
     {"key": "psnr-rgb", "label": "PSNR (RGB), dB", "unit": "dB", "digits": 2},
@@ -31,16 +32,6 @@ _METRICS = (
     {"key": "decoding_time", "label": "decoding, s", "unit": "s", "digits": 3},
 )
 _DIGITS = 6
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table under a heading; the first column is the name of a row."""
-
-    heading: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
 
 
 @dataclass(frozen=True)

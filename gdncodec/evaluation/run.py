@@ -1,41 +1,28 @@
-"""Images through codecs: parallel over images, resumable, and nothing dropped in silence."""
+"""Measures images with codecs: in parallel, resumable, and naming whatever fails."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-
-from gdncodec.errors import ImageError, UsageError
-from gdncodec.evaluation.codecs import CodecSpec, MeasuredCodec, open_codec
+from gdncodec.errors import ImageError
+from gdncodec.evaluation.codecs import CodecSpec
 from gdncodec.evaluation.images import file_digest, read_for_measuring
-from gdncodec.evaluation.measurements import CodecInfo, Failure, Measurement, MeasurementStore
+from gdncodec.evaluation.measurements import (
+    CodecInfo,
+    Evaluation,
+    Failure,
+    Measurement,
+    MeasurementStore,
+)
 from gdncodec.evaluation.metrics import lpips_distance, measure
+from gdncodec.evaluation.opening import describe_codecs, opened
 from gdncodec.evaluation.parallel import Failed, in_parallel
 from gdncodec.images.raster import RasterImage
+from gdncodec.tiles.transforms import Progress
 
-__all__ = ["Evaluation", "describe_codecs", "evaluate", "opened"]
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The result of :func:`evaluate`.
-
-    Args:
-        codecs: what was measured.
-        images: names of the images that every codec could be measured on.
-        measurements: of those images and of all others.
-        failures: what could not be measured.
-    """
-
-    codecs: list[CodecInfo]
-    images: list[str]
-    measurements: list[Measurement]
-    failures: list[Failure]
+__all__ = ["evaluate"]
 
 
 @dataclass(frozen=True)
@@ -48,37 +35,6 @@ class _Task:
     key: str
     quality: float
     lpips: bool
-
-
-def describe_codecs(
-    specs: Sequence[CodecSpec], qualities: Sequence[float] | None = None
-) -> list[CodecInfo]:
-    """Return what is known of codecs before anything is measured.
-
-    Args:
-        specs: the codecs.
-        qualities: qualities for the models of variable rate; None takes those of each codec.
-
-    Raises:
-        GdnCodecError: a model is missing, or an anchor is not installed.
-        UsageError: two codecs have one name.
-    """
-    names = [spec.name for spec in specs]
-    if len(set(names)) < len(names):
-        msg = f"codecs must have different names, got {', '.join(names)}; write NAME=FILE"
-        raise UsageError(msg)
-    infos = []
-    for spec in specs:
-        codec = open_codec(spec)
-        chosen = codec.qualities
-        if qualities and spec.learned and codec.step:
-            chosen = tuple(sorted(set(map(float, qualities))))
-        description = codec.description()
-        key = spec.key(description)
-        infos.append(
-            CodecInfo(spec.name, codec.label, description, chosen, key, spec.learned, spec.norm)
-        )
-    return infos
 
 
 def evaluate(
@@ -107,11 +63,16 @@ def evaluate(
         UsageError: two codecs have one name.
     """
     infos = describe_codecs(specs, qualities)
-    readable, failures = _readable(images)
-    unreadable = len(failures)
+    unreadable: dict[Path, _Unreadable] = {}
+    failures: list[Failure] = []
     measurements: list[Measurement] = []
     tasks = []
-    for path, digest in readable:
+    for path in images:
+        try:
+            digest = file_digest(path)
+        except OSError as error:
+            unreadable[path] = _unreadable(path, error)
+            continue
         for spec, info in zip(specs, infos, strict=True):
             for quality in info.qualities:
                 known = store.get(digest, info.key, quality)
@@ -120,44 +81,39 @@ def evaluate(
                 else:
                     tasks.append(_Task(path, digest, spec, info.key, quality, lpips))
 
-    total = len(measurements) + len(tasks)
-    progress(total - len(tasks), total)
-    for task, outcome in in_parallel(_measure, tasks, jobs):
-        if isinstance(outcome, Failed):
+    resumed, total = len(measurements), len(measurements) + len(tasks)
+    progress(resumed, total)
+    for done, (task, outcome) in enumerate(in_parallel(_measure, tasks, jobs), resumed + 1):
+        if isinstance(outcome, _Unreadable):
+            unreadable[task.path] = outcome
+        elif isinstance(outcome, Failed):
             reason = f"quality {task.quality:g}: {outcome.reason}"
             failures.append(Failure(task.path.name, task.spec.name, reason))
         else:
             store.add(outcome)
             measurements.append(outcome)
-        progress(len(measurements) + len(failures) - unreadable, total)
-    complete = _complete([path.name for path, _ in readable], infos, measurements)
+        progress(done, total)
+    failures = [
+        *(Failure(p.name, None, found.reason) for p, found in unreadable.items()),
+        *failures,
+    ]
+    readable = [path.name for path in images if path not in unreadable]
+    complete = _complete(readable, infos, measurements)
     return Evaluation(infos, complete, measurements, failures)
 
 
-@lru_cache(maxsize=16)
-def opened(spec: CodecSpec) -> MeasuredCodec:
-    """Return a codec that has been warmed up; the same one each time in one process.
+class _Unreadable(NamedTuple):
+    """An image that cannot be read, with any codec."""
 
-    Raises:
-        GdnCodecError: it cannot be used.
-    """
-    codec = open_codec(spec)
-    side = 64
-    pixels = np.add.outer(np.arange(side), np.arange(side))[..., None] + np.zeros(3)
-    data = codec.encode(RasterImage(pixels.astype(np.uint8)), codec.qualities[0])
-    codec.decode(data)
-    return codec
+    reason: str
 
 
-@lru_cache(maxsize=2)
-def _image(path: Path, digest: str) -> RasterImage:
-    del digest  # a changed file is another image
-    return read_for_measuring(path)
-
-
-def _measure(task: _Task) -> Measurement:
+def _measure(task: _Task) -> Measurement | _Unreadable:
+    try:
+        image = read_for_measuring(task.path)
+    except (ImageError, OSError) as error:
+        return _unreadable(task.path, error)
     codec = opened(task.spec)
-    image = _image(task.path, task.digest)
     if task.spec.learned:
         _warm_up(task.spec, image)
     began = _now(task.spec.device)
@@ -205,25 +161,8 @@ def _now(device: str | None) -> float:
     return time.perf_counter()
 
 
-def _readable(paths: Sequence[Path]) -> tuple[list[tuple[Path, str]], list[Failure]]:
-    """Return the images that can be read, with their digests, and the failures of the others."""
-    readable, failures = [], []
-    for path in paths:
-        reason = _unreadable(path)
-        if reason is None:
-            readable.append((path, file_digest(path)))
-        else:
-            failures.append(Failure(path.name, None, reason))
-    return readable, failures
-
-
-def _unreadable(path: Path) -> str | None:
-    """Return why an image cannot be read, or None."""
-    try:
-        _image(path, file_digest(path))
-    except (ImageError, OSError) as error:
-        return str(error).removeprefix(f"{path}: ")
-    return None
+def _unreadable(path: Path, error: Exception) -> _Unreadable:
+    return _Unreadable(str(error).removeprefix(f"{path}: "))
 
 
 def _complete(

@@ -1,29 +1,29 @@
 """What ``gdncodec eval`` does."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gdncodec.errors import GdnCodecError, ImageError
-from gdncodec.evaluation.anchors import ANCHORS, find_anchor
+from gdncodec.evaluation import EVALUATED_ANCHORS
 from gdncodec.evaluation.codecs import CodecSpec, model_spec, models_of_norms
 from gdncodec.evaluation.curves import read_curve
 from gdncodec.evaluation.images import find_images
-from gdncodec.evaluation.measurements import Failure, MeasurementStore
+from gdncodec.evaluation.measurements import (
+    Evaluation,
+    Failure,
+    MeasurementStore,
+    raise_failures,
+)
 from gdncodec.evaluation.metrics import lpips_missing
-from gdncodec.evaluation.run import Evaluation, evaluate
+from gdncodec.evaluation.opening import installed_anchors
+from gdncodec.evaluation.progress import progress_bar
+from gdncodec.evaluation.run import evaluate
+from gdncodec.evaluation.shown import Shown
 from gdncodec.evaluation.summary import Summary, summarise, write_files
-from gdncodec.evaluation.visuals import Shown, show_at_sizes
+from gdncodec.evaluation.visuals import show_at_sizes
 from gdncodec.extras import check_installed
 
-__all__ = [
-    "EvaluationRequest",
-    "installed_anchors",
-    "progress_bar",
-    "raise_failures",
-    "run_evaluation",
-]
+__all__ = ["EvaluationRequest", "run_evaluation"]
 
 _ABOUT_PUBLISHED = (
     "They are means over the images that their authors measured: compare with them only on "
@@ -62,7 +62,7 @@ class EvaluationRequest:
     models: Sequence[str] = ()
     norms: Sequence[str] = ()
     efforts: Sequence[int | None] = ()
-    anchors: Sequence[str] = tuple(ANCHORS)
+    anchors: Sequence[str] = EVALUATED_ANCHORS
     published: Sequence[Path] = ()
     qualities: Sequence[float] = ()
     reference: str | None = None
@@ -128,25 +128,6 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
     return summary
 
 
-def installed_anchors(names: Sequence[str], fast: bool) -> tuple[list[CodecSpec], list[str]]:
-    """Return the anchors that are installed, and why the others are not.
-
-    Raises:
-        ValueError: there is no anchor of a name.
-    """
-    reasons = {name: _missing(name) for name in dict.fromkeys(names)}
-    specs = [CodecSpec("anchor", n, (n,), fast=fast) for n, why in reasons.items() if why is None]
-    return specs, [why for why in reasons.values() if why is not None]
-
-
-def _missing(name: str) -> str | None:
-    try:
-        find_anchor(name)
-    except GdnCodecError as error:
-        return str(error)
-    return None
-
-
 def _shown(
     request: EvaluationRequest,
     paths: Sequence[Path],
@@ -178,29 +159,3 @@ def _about_time(jobs: int) -> str:
         f"From pixels to bytes and back, in memory, after a warm-up; {how}. JPEG's encoding time "
         "includes the search for the better subsampling."
     )
-
-
-def raise_failures(failures: Sequence[Failure], written: str) -> None:
-    """Raise an error that names every failure, if there is one.
-
-    Raises:
-        ImageError: something could not be measured.
-    """
-    if failures:
-        lines = "".join(f"\n  {failure}" for failure in failures)
-        msg = f"{len(failures)} could not be measured; the rest is in {written}:{lines}"
-        raise ImageError(msg)
-
-
-@contextmanager
-def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Give a function that draws a bar on a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(desc=label, disable=True if quiet else None, unit="file") as bar:
-
-        def update(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield update

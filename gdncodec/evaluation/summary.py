@@ -9,19 +9,19 @@ from pathlib import Path
 from gdncodec.errors import UsageError
 from gdncodec.evaluation.curves import Curve, write_curve
 from gdncodec.evaluation.deltas import Comparison, compare_curves
-from gdncodec.evaluation.measurements import mean_curve
+from gdncodec.evaluation.measurements import Evaluation, mean_curve
 from gdncodec.evaluation.plots import write_plots
-from gdncodec.evaluation.report import Report, Table, write_report
-from gdncodec.evaluation.run import Evaluation
+from gdncodec.evaluation.report import Report, write_report
+from gdncodec.evaluation.shown import Shown
 from gdncodec.evaluation.tables import (
     HEADINGS,
+    Table,
     comparison_cells,
     markdown_table,
     number,
     points_table,
     write_csv,
 )
-from gdncodec.evaluation.visuals import Shown
 
 __all__ = ["Summary", "summarise", "write_files"]
 
@@ -90,7 +90,7 @@ def summarise(
         evaluation: what was measured.
         published: curves of others, on the same images.
         reference: name of a curve; None takes the first published one, else the first anchor.
-        resamples: see :func:`gdncodec.evaluation.curves.compare_curves`.
+        resamples: see :func:`gdncodec.evaluation.deltas.compare_curves`.
         notes: terms and explanations to add.
 
     Raises:

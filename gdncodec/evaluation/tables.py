@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gdncodec.evaluation.curves import Curve
@@ -11,6 +12,7 @@ from gdncodec.evaluation.measurements import Measurement
 
 __all__ = [
     "HEADINGS",
+    "Table",
     "comparison_cells",
     "markdown_table",
     "number",
@@ -33,6 +35,16 @@ HEADINGS = (
 )
 
 _METRICS = ("psnr-rgb", "psnr-y", "psnr-611", "ms-ssim-rgb", "ms-ssim-db", "lpips")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table under a heading; the first column is the name of a row."""
+
+    heading: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
 
 
 def number(value: float | str | None, form: str = "+.1f", unit: str = " %") -> str:
