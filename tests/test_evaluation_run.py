@@ -231,9 +231,14 @@ def test_compressai_checkpoints_are_measured_like_ours(tmp_path, photo):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path):
+    import torch
+
     pytest.importorskip("compressai")
     path = tmp_path / "c.pth"
     path.write_bytes(b"no checkpoint")
+    with pytest.raises(ModelError, match=r"c\.pth: damaged"):
+        open_codec(model_spec(f"x=compressai:mbt2018:{path}"))
+    torch.save({"weight": torch.zeros(3)}, path)
     with pytest.raises(ModelError, match=r"c\.pth: no checkpoint of mbt2018"):
         open_codec(model_spec(f"x=compressai:mbt2018:{path}"))
     with pytest.raises(ModelError, match="no architecture 'vtm'"):

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gdncodec._version import __version__
+from gdncodec.compressai.checkpoints import read_state_dict
 from gdncodec.config import Metric, ModelConfig
 from gdncodec.entropy.coder import MAX_TABLES
 from gdncodec.entropy.contexts import LEVELS, QUALITY_ROWS
@@ -90,7 +91,7 @@ def import_compressai(
         UsageError: the lambda is out of range, or has to be given.
     """
     metric, trade_off, lambda_from = _trade_off(path, quality, one_lambda, metric)
-    state = _read(path)
+    state = read_state_dict(path)
     try:
         config = _config(state, metric, trade_off)
         _check(state, config)
@@ -135,36 +136,6 @@ def _trade_off(
         msg = f"the quality or the lambda of a model trained on {metric} has to be given"
         raise UsageError(msg)
     return metric, _DEFAULT_LAMBDA, "assumed, the default of CompressAI's examples/train.py"
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint, by their names in today's CompressAI."""
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror})"
-        raise ModelError(msg) from error
-    except Exception as error:  # a damaged pickle can raise anything
-        msg = (
-            f"{path}: damaged, or more than tensors and plain containers; "
-            "torch.save(net.state_dict(), ...) writes what can be read"
-        )
-        raise ModelError(msg) from error
-    state = found.get("state_dict", found) if isinstance(found, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        msg = f"{path}: holds no state dict"
-        raise ModelError(msg)
-    return {_todays_name(str(name)): value for name, value in state.items()}
-
-
-def _todays_name(name: str) -> str:
-    """Undo DataParallel's prefix and the names that older versions of CompressAI gave."""
-    name = name.removeprefix("module.")
-    old = re.fullmatch(r"entropy_bottleneck\._?(matri|bias|factor)(?:x|ces|es|s)?\.?([0-9])", name)
-    if not old:
-        return name
-    kind = {"matri": "matrices", "bias": "biases", "factor": "factors"}[old[1]]
-    return f"entropy_bottleneck.{kind}.{old[2]}"
 
 
 def _config(state: dict[str, Tensor], metric: Metric, trade_off: float) -> ModelConfig:

@@ -1,14 +1,15 @@
-"""CompressAI's own models, from checkpoint files, measured like ours."""
+"""CompressAI's own codecs, loaded from checkpoints, as the evaluation measures them."""
 
 from __future__ import annotations
 
 import struct
-from pickle import UnpicklingError
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gdncodec.errors import FormatError, ModelError
+from gdncodec.compressai.checkpoints import read_state_dict
+from gdncodec.errors import FormatError, ModelError, one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,7 +91,7 @@ class CompressAICodec:
         return pixels
 
     def estimated_bits(self, data: bytes) -> float | None:
-        """Return None: its likelihoods are those of the floats before coding."""
+        """Return None: CompressAI gives likelihoods when it encodes, not for a file."""
         del data
         return None
 
@@ -102,19 +103,15 @@ def _load(architecture: str, file: str) -> Any:
     except ImportError as error:
         msg = "CompressAI is not installed (pip install 'gdncodec[baselines]')"
         raise ModelError(msg) from error
-    import torch
-
     if architecture not in model_architectures:
         known = ", ".join(sorted(model_architectures))
         msg = f"CompressAI has no architecture {architecture!r}; it has: {known}"
         raise ModelError(msg)
+    state = read_state_dict(Path(file))
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
-        state = {key.removeprefix("module."): value for key, value in state.items()}
         model = model_architectures[architecture].from_state_dict(load_state_dict(state))
-    except (OSError, RuntimeError, KeyError, AttributeError, ValueError, UnpicklingError) as error:
-        msg = f"{file}: no checkpoint of {architecture} ({error})"
+    except (RuntimeError, KeyError, AttributeError, ValueError) as error:
+        msg = f"{file}: no checkpoint of {architecture} ({one_line(error)})"
         raise ModelError(msg) from error
     model.update(force=True)
     return model.eval()

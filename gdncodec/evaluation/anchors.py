@@ -1,4 +1,4 @@
-"""Classical codecs to compare with, each at its best settings for PSNR on RGB.
+"""The anchors: classical codecs, each at its best settings for PSNR on RGB.
 
 Every anchor runs on one thread, as in the published comparisons, and writes no metadata. JPEG,
 JPEG 2000, WebP and AVIF come with Pillow; JPEG XL with ``pillow-jxl-plugin``; HEIC with
@@ -33,15 +33,15 @@ class Anchor:
     """One classical codec.
 
     Args:
-        name: how it is named on the command line.
-        label: how it is named in tables and plots.
+        name: its name on the command line.
+        label: its name in tables and plots.
         pillow_format: Pillow's name of the format.
         qualities: the qualities that draw its curve, about 0.1 to 2 bits per pixel.
         scale: what the quality means.
         settings: Pillow's options at the codec's best.
-        fast_settings: options that replace those, several times faster and a little worse.
+        fast_settings: options that replace those; several times faster and slightly worse.
         quality_option: turns a quality into Pillow's options for it.
-        choices: options to choose from for each image and quality; see :meth:`encode`.
+        choices: sets of options of which :meth:`encode` takes the best for each image and quality.
         module: the package to install, as ``pip name: import name``, where Pillow needs one.
         feature: Pillow's feature, where its build may lack it.
         quality_range: smallest and largest quality that make sense.
@@ -89,7 +89,7 @@ class Anchor:
         return ", ".join(parts)
 
     def description(self) -> str:
-        """Return settings and versions in one line, as it stands in the result files."""
+        """Return settings and versions in one line, for the result files."""
         options = ", ".join(f"{k}={v}" for k, v in self._options().items())
         if self.choices:
             best = " or ".join(", ".join(f"{k}={v}" for k, v in c.items()) for c in self.choices)
@@ -224,7 +224,7 @@ def find_anchor(name: str, *, fast: bool = False) -> Anchor:
 
     Args:
         name: a key of :data:`ANCHORS`.
-        fast: take the faster settings.
+        fast: use the faster settings.
 
     Raises:
         UsageError: there is no such anchor.

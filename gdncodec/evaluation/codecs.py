@@ -1,4 +1,4 @@
-"""Everything that can be measured, behind one interface, by names that other processes know."""
+"""One interface to all codecs that can be measured, and specs by which any process opens them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEFAULT_QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 
 
 
 class MeasuredCodec(Protocol):
-    """What the evaluation asks of a codec."""
+    """What the evaluation needs of a codec."""
 
     @property
     def name(self) -> str:
@@ -51,7 +51,7 @@ class MeasuredCodec(Protocol):
 
     @property
     def step(self) -> float:
-        """Smallest useful difference of two qualities; 0 where only ``qualities`` exist."""
+        """Smallest useful difference between two qualities; 0 if only ``qualities`` exist."""
 
     @property
     def qualities(self) -> tuple[float, ...]:
@@ -67,7 +67,7 @@ class MeasuredCodec(Protocol):
         """Return the image, uint8 (H, W, 3)."""
 
     def estimated_bits(self, data: bytes) -> float | None:
-        """Return what the entropy model makes of a file, in bits, or None."""
+        """Return the bits of the latents in a file according to the entropy model, or None."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class CodecSpec:
         name: short and unique in one evaluation; names files.
         sources: name of an anchor; paths of model files; an architecture and its checkpoints.
         device: torch device of a learned codec.
-        fast: take the faster settings of an anchor.
+        fast: use the faster settings of an anchor.
         norm: normalisation layer of a model.
         effort: of a model of this package, 0 to 9; None takes the default.
     """
@@ -97,11 +97,11 @@ class CodecSpec:
         return self.kind != "anchor"
 
     def key(self, description: str) -> str:
-        """Return what identifies measurements of this codec: settings, versions and weights."""
+        """Return a key that changes with the settings, versions and weights of this codec."""
         digest = hashlib.sha256(json.dumps([self.kind, self.device, description]).encode())
         for source in self.sources:
             path = Path(source)
-            # A fingerprint covers the decoder alone; another encoder gives other files.
+            # A fingerprint covers only the decoder; another encoder makes other files.
             digest.update(path.read_bytes() if self.learned and path.is_file() else source.encode())
         return digest.hexdigest()[:16]
 
@@ -110,7 +110,7 @@ class LearnedCodec:
     """One model of this package, or several of one rate that make a curve together.
 
     Args:
-        name: how it is named in the results.
+        name: its name in the results.
         sources: names or paths of the models.
         device: a torch device; None takes the CPU.
         effort: 0 to 9, how long the encoder looks for better symbols; None takes the default.
@@ -188,13 +188,13 @@ class LearnedCodec:
 
 
 def model_spec(text: str, *, device: str | None = None, effort: int | None = None) -> CodecSpec:
-    """Read a model as it is written on the command line.
+    """Return the spec of a model as given on the command line.
 
     Args:
         text: ``NAME``, ``FILE``, or ``LABEL=FILE,FILE,...`` for models of one rate that make one
             curve, or ``LABEL=compressai:ARCHITECTURE:FILE,FILE,...`` for checkpoints of CompressAI.
         device: a torch device; None takes the CPU.
-        effort: of a model of this package; it becomes part of the name, as in ``photo-e5``.
+        effort: of a model of this package; it is added to the name, as in ``photo-e5``.
 
     Raises:
         ModelError: there is no such model or checkpoint.
@@ -222,7 +222,7 @@ def model_spec(text: str, *, device: str | None = None, effort: int | None = Non
 
 
 def models_of_norms(norms: Sequence[str]) -> list[str]:
-    """Return the names of the installed models with these norms; ``all`` stands for every model.
+    """Return the names of the installed models with these norms; ``all`` means every model.
 
     Raises:
         ModelError: a norm has no model.

@@ -55,8 +55,8 @@ class Curve:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return rates and qualities that rise together, both (n,).
 
-        A point that is no better than one of a lower rate is left out, and so is one that is not
-        finite.
+        Points that are not finite are left out, and points that are no better than one at a lower
+        rate.
 
         Args:
             metric: a name in ``results``.
@@ -87,7 +87,7 @@ class Curve:
 
 
 def read_curve(path: Path) -> Curve:
-    """Read a result file in CompressAI's form, with or without ``name`` and ``results``.
+    """Read a result file in CompressAI's format, with or without ``name`` and ``results``.
 
     MS-SSIM in dB is computed where only the value is given.
 
@@ -119,7 +119,7 @@ def read_curve(path: Path) -> Curve:
 
 
 def write_curve(path: Path, curve: Curve) -> None:
-    """Write a result file in CompressAI's form; a number that is not finite becomes null."""
+    """Write a result file in CompressAI's format; a number that is not finite becomes null."""
     data: dict[str, Any] = {
         "name": curve.name,
         "description": curve.description,

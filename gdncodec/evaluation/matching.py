@@ -1,4 +1,8 @@
-"""The quality at which a codec makes a file of a wanted size."""
+"""The quality at which a codec makes a file of about a wanted size.
+
+Not :func:`gdncodec.encoder.targets.search`, which finds the best file of at most a size: any codec
+is searched here, on its own scale of qualities, starting from sizes that are known already.
+"""
 
 import math
 from collections.abc import Mapping
@@ -23,16 +27,16 @@ class Match(NamedTuple):
 def match_size(
     codec: MeasuredCodec, image: RasterImage, size: float, known: Mapping[float, int] | None = None
 ) -> Match:
-    """Return the file whose size is nearest to the wanted one.
+    """Return the file whose size is closest to the wanted one.
 
-    Looks between two qualities that the size lies between, interpolating the logarithm of the size,
-    until a file is within 1 % or no quality is left between, and makes 9 files at most.
+    Searches between the two qualities whose sizes enclose it, by interpolating the logarithm of the
+    size, until a file is within 1 %, no quality is left in between, or 9 files have been made.
 
     Args:
-        codec: what makes the files.
+        codec: makes the files.
         image: what to compress.
         size: in bytes.
-        known: sizes in bytes by quality, where they are known already.
+        known: sizes in bytes by quality, as far as they are known already.
     """
     sizes = dict(known or {})
     files: dict[float, bytes] = {}
@@ -61,7 +65,7 @@ def match_size(
 
 
 def _next_quality(sizes: Mapping[float, int], size: float, step: float) -> float | None:
-    """Return where to look next, or None when it cannot get better."""
+    """Return the next quality to try, or None if none can be better."""
     if any(abs(s / size - 1) <= _TOLERANCE for s in sizes.values()):
         return None
     below = [q for q, s in sizes.items() if s <= size]
@@ -72,7 +76,7 @@ def _next_quality(sizes: Mapping[float, int], size: float, step: float) -> float
     if high - low <= step * 1.001:
         return None
     share = math.log(size / sizes[low]) / math.log(sizes[high] / sizes[low])
-    # Away from the ends, or a curve that is far from straight would be nibbled at from one side.
+    # Not close to an end: a curve that is far from straight would be approached from one side only.
     quality = low + min(max(share, 0.1), 0.9) * (high - low)
     quality = min(max(round(quality / step), round(low / step) + 1), round(high / step) - 1) * step
     return round(quality, 2)

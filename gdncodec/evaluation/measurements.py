@@ -29,12 +29,12 @@ class CodecInfo:
     """A codec of an evaluation.
 
     Args:
-        name: short, unique in the evaluation.
+        name: short, and unique in the evaluation.
         label: for tables and plots.
         description: settings and versions.
-        qualities: what was measured, rising.
+        qualities: the measured ones, in rising order.
         key: changes with settings, versions and weights.
-        learned: a model, and no classical codec.
+        learned: whether it is a model, not a classical codec.
         norm: normalisation layer of a model.
     """
 
@@ -49,7 +49,7 @@ class CodecInfo:
 
 @dataclass(frozen=True)
 class Failure:
-    """What could not be measured, and why."""
+    """Something that could not be measured, and the reason."""
 
     image: str
     codec: str | None
@@ -72,7 +72,7 @@ class Measurement:
         key: see :class:`CodecInfo`.
         quality: on the codec's own scale.
         size: bytes of the whole file.
-        estimated_bits: what the entropy model makes of the latents, if it was asked.
+        estimated_bits: bits of the latents according to the entropy model, if there is one.
         metrics: by the names of :func:`gdncodec.evaluation.metrics.measure`.
         encoding_time: seconds.
         decoding_time: seconds.
@@ -121,7 +121,7 @@ class Evaluation:
 
 
 def raise_failures(failures: Sequence[Failure], written: str) -> None:
-    """Raise an error that names every failure, if there is one.
+    """Raise an error that lists the failures, if there are any.
 
     Raises:
         ImageError: something could not be measured.

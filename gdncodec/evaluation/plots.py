@@ -15,7 +15,7 @@ COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#8c564b",
     "#9467bd", "#bcbd22", "#17becf", "#000000",
 )  # fmt: skip
-"""Colours told apart by colour-blind readers too: those of Okabe and Ito come first."""
+"""Colours that colour-blind readers can tell apart; those of Okabe and Ito come first."""
 
 _AXES = {"psnr-rgb": "PSNR (RGB), dB", "ms-ssim-db": "MS-SSIM (RGB), dB"}
 _MARKERS = "osD^vPX*<>ph"

@@ -26,8 +26,8 @@ from gdncodec.extras import check_installed
 __all__ = ["EvaluationRequest", "run_evaluation"]
 
 _ABOUT_PUBLISHED = (
-    "They are means over the images that their authors measured: compare with them only on "
-    "those. They have no intervals, and their times are those of other machines."
+    "They are means over the images that their authors measured: compare them only with results "
+    "on the same images. They have no intervals, and their times were taken on other machines."
 )
 
 Say = Callable[[str], None]
@@ -39,21 +39,22 @@ class EvaluationRequest:
 
     Args:
         images: files and folders; see :func:`gdncodec.evaluation.images.find_images`.
-        out: folder for everything that is written. A run that was interrupted goes on from there.
+        out: folder for everything that is written. An interrupted run continues from there.
         models: as :func:`gdncodec.evaluation.codecs.model_spec` reads them; empty takes the default
             model.
-        norms: measure the installed models with these norms too, ``all`` for every model.
+        norms: also measure the installed models with these norms; ``all`` means every model.
+        efforts: efforts of the models, 0 to 9, or None for the default; each makes its own curve.
         anchors: names of classical codecs.
-        published: result files in CompressAI's form.
+        published: result files in CompressAI's format.
         qualities: for models of variable rate; empty takes 0, 10, ... 100.
-        reference: name of the curve that all are compared with; None takes the first published one,
-            else the first anchor.
+        reference: name of the curve with which all others are compared; None takes the first
+            published one, or else the first anchor.
         shown_bpp: sizes in bits per pixel at which the report shows the images; empty for none.
         lpips: measure LPIPS too.
-        fast: the anchors' faster settings.
-        jobs: processes.
+        fast: use the anchors' faster settings.
+        jobs: number of processes.
         device: torch device of the models; None takes the CPU.
-        resume: keep earlier measurements of the folder.
+        resume: keep earlier measurements in the folder.
         quiet: show no progress.
     """
 
@@ -80,12 +81,12 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
 
     Args:
         request: what to do.
-        say: gets what the user should know, a line each.
+        say: called with each line that the user should see.
 
     Raises:
-        ImageError: an image or a point could not be measured; what could be is written first.
+        ImageError: an image or a point could not be measured; the others are written first.
         GdnCodecError: a model or a result file is missing or damaged.
-        ValueError: a name is unknown, or given twice.
+        UsageError: a name is unknown, or given twice.
     """
     check_installed("bjontegaard", "matplotlib", "pytorch_msssim", "tqdm", extra="eval")
     paths = find_images(request.images)
@@ -154,7 +155,7 @@ def _shown(
 
 
 def _about_time(jobs: int) -> str:
-    how = "one process at a time" if jobs == 1 else f"{jobs} processes at once, so not comparable"
+    how = "one process at a time" if jobs == 1 else f"{jobs} processes at once: not comparable"
     return (
         f"From pixels to bytes and back, in memory, after a warm-up; {how}. JPEG's encoding time "
         "includes the search for the better subsampling."
