@@ -45,10 +45,14 @@ def test_any_size_comes_back_in_its_size(codec, shape):
     assert photo.pixels.dtype == np.uint8
 
 
-def test_the_embedded_model_looks_like_the_image(codec, sample):
-    data = codec.compress(RasterImage(sample), 60)
-    assert psnr(codec.decompress(data).pixels, sample) > 26
-    assert len(data) < sample.nbytes / 10
+@pytest.mark.parametrize(
+    ("quality", "decibels", "size"), [(20, 29.16, 7700), (60, 33.78, 19600), (100, 38.44, 56400)]
+)
+def test_the_embedded_model_is_as_good_as_it_was(codec, sample, quality, decibels, size):
+    """0.05 dB and a hundredth of the size, or less, are left for other machines."""
+    data = codec.compress(RasterImage(sample), quality)
+    assert psnr(codec.decompress(data).pixels, sample) > decibels
+    assert len(data) < size
 
 
 def test_higher_quality_is_larger_and_better(codec, sample):
@@ -107,7 +111,7 @@ def test_a_foreign_model_is_named(codec, tiny, photo):
         codec.decompress(tiny.compress(RasterImage(photo)))
 
 
-def test_a_image_over_the_limit_is_refused_before_decoding(tiny, photo):
+def test_an_image_over_the_limit_is_refused_before_decoding(tiny, photo):
     data = tiny.compress(RasterImage(photo))
     with pytest.raises(FormatError, match="over the limit"):
         tiny.decompress(data, max_pixels=1000)
@@ -120,7 +124,7 @@ def test_a_header_that_claims_a_huge_image_allocates_nothing(tiny, photo):
         tiny.decompress(pack(header, container.chunks))
 
 
-def test_wrong_coded_words_behind_a_right_crc_raise_or_give_a_image(tiny, photo):
+def test_wrong_coded_words_behind_a_right_crc_raise_or_give_an_image(tiny, photo):
     container = unpack(tiny.compress(RasterImage(photo)))
     rng = np.random.default_rng(3)
     for length in (0, 4, 40, 400):
@@ -192,7 +196,7 @@ def test_alpha_is_lossless(tmp_path, sample, mode):
     back = gdncodec.open(tmp_path / "a.gdn")
     assert back.mode == mode
     np.testing.assert_array_equal(np.asarray(back)[..., -1], alpha)
-    assert psnr(np.asarray(back)[..., 0], np.asarray(image)[..., 0]) > 20
+    assert psnr(np.asarray(back)[..., 0], np.asarray(image)[..., 0]) > 34
 
 
 def test_black_and_white_comes_back_black_and_white(tmp_path, sample):
@@ -200,7 +204,7 @@ def test_black_and_white_comes_back_black_and_white(tmp_path, sample):
     (tmp_path / "a.gdn").write_bytes(gdncodec.compress(image, quality=80))
     back = gdncodec.open(tmp_path / "a.gdn")
     assert back.mode == "1"
-    assert (np.asarray(back) == np.asarray(image)).mean() > 0.97
+    assert (np.asarray(back) == np.asarray(image)).mean() > 0.999
 
 
 def test_sixteen_bits_survive(tmp_path, codec):
@@ -214,9 +218,9 @@ def test_sixteen_bits_survive(tmp_path, codec):
     back = gdncodec.open(tmp_path / "a.gdn")
     assert back.mode == "I;16"
     decoded = np.asarray(back).astype(float)
-    assert len(np.unique(decoded)) > 20
+    assert len(np.unique(decoded)) > 500
     assert len(np.unique(samples >> 8)) == 4
-    assert np.abs(decoded - samples).max() < 1500
+    assert np.abs(decoded - samples).max() < 150
 
 
 def test_sixteen_bits_are_not_cut_to_eight_on_the_way_in(tiny):
@@ -230,7 +234,7 @@ def test_colour_of_sixteen_bits_is_kept_by_the_codec(codec, sample):
     back = codec.decompress(codec.compress(RasterImage(pixels, depth=16), 60))
     assert (back.pixels.dtype, back.depth) == (np.uint16, 16)
     eight = codec.decompress(codec.compress(RasterImage(sample[:64, :64]), 60))
-    np.testing.assert_allclose(back.pixels / 257, eight.pixels, atol=2)
+    np.testing.assert_allclose(back.pixels / 257, eight.pixels, atol=0.6)
 
 
 def test_decompress_rounds_sixteen_bits_to_the_nearest_of_eight(sample):

@@ -155,7 +155,7 @@ def test_more_channels_than_tables_cost_no_more_than_half_a_percent(compressai, 
     assert bits["bits_density"] <= bits["bits_tables"] <= 1.005 * bits["bits_density"]
 
 
-def test_a_image_of_odd_size_goes_through_our_codec(theirs, model_file, pixels):
+def test_an_image_of_odd_size_goes_through_our_codec(theirs, model_file, pixels):
     codec = Codec(model_file)
     cut = pixels[:131, :97]
     found = codec.decompress(codec.compress(RasterImage(cut))).pixels

@@ -1,5 +1,7 @@
 import io
+import itertools
 import re
+import zlib
 from pathlib import Path
 
 import pytest
@@ -156,11 +158,82 @@ def test_lengths_that_do_not_fit_raise_format_error(data, count):
         container.split_slices(data, count)
 
 
-def test_the_written_format_has_the_same_tables():
-    text = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
-    documented = re.findall(r"^\| (\d+) \| (\d+) \|", text, re.MULTILINE)
-    stated = re.findall(r"^(\d+) {2,}(\d+) {2,}", container.__doc__, re.MULTILINE)
-    header = [pair for pair in stated if pair in documented]
-    assert len(header) >= 9
-    for kind in ChunkType:
-        assert f"| {kind.value} | " in text
+FORMAT = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
+
+
+def table_after(title):
+    """Return the cells of the rows of the first table under a heading row of the format's page."""
+    lines = FORMAT[FORMAT.index(title) :].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("|---")) + 1
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[start:])
+    return [[cell.strip() for cell in row.strip("|").split("|", 2)] for row in rows]
+
+
+def test_a_reader_of_the_documented_header_finds_its_fields():
+    rows = table_after("Header, 30 bytes")
+    ends = [int(offset) + int(size) for offset, size, _ in rows]
+    assert [int(offset) for offset, _, _ in rows] == [0, *ends[:-1]]
+    data = bytes.fromhex(GOLDEN)
+    parts = [data[end - int(row[1]) : end] for row, end in zip(rows, ends, strict=True)]
+    magic, version, chunks, color, depth, quality, fingerprint, width, height, crc = parts
+    assert f"`{magic.hex(' ').upper()}`" in rows[0][2]
+    assert version == b"\0"
+    assert rows[1][2].endswith("format: 0")
+    numbers = [int.from_bytes(n, "little") for n in (chunks, color, depth, quality, width, height)]
+    expected = [len(CHUNKS), HEADER.color_mode, HEADER.depth, 100 * HEADER.quality]
+    assert numbers == [*expected, HEADER.width, HEADER.height]
+    words = [
+        "chunks",
+        "colour mode",
+        "bits of a sample",
+        "quality",
+        "fingerprint",
+        "width",
+        "height",
+    ]
+    assert all(word in row[2] for word, row in zip(words, rows[2:9], strict=True))
+    assert fingerprint == HEADER.fingerprint
+    assert int.from_bytes(crc, "little") == zlib.crc32(data[: ends[-2]])
+    assert rows[9][2] == f"CRC-32 of bytes 0 to {ends[-2] - 1}"
+
+
+def test_a_reader_of_the_documented_chunks_finds_them():
+    kind, length, content, crc = table_after("The chunks follow")
+    assert [kind[:2], length[:2], content[:2], crc[:2]] == [
+        ["0", "1"], ["1", "4"], ["5", "n"], ["5 + n", "4"],
+    ]  # fmt: skip
+    assert [row[2].split()[0] for row in (kind, length, content, crc)] == [
+        "type", "length", "data", "CRC-32",
+    ]  # fmt: skip
+    data, position = bytes.fromhex(GOLDEN), 30
+    for wanted, inside in CHUNKS.items():
+        n = int.from_bytes(data[position + 1 : position + 5], "little")
+        assert (data[position], data[position + 5 : position + 5 + n]) == (wanted, inside)
+        end = position + 5 + n
+        assert int.from_bytes(data[end : end + 4], "little") == zlib.crc32(data[position:end])
+        position = end + 4
+    assert position == len(data)
+
+
+def test_the_documented_types_are_those_of_the_chunks():
+    documented = {int(kind): meaning for kind, meaning in table_after("| type | data |")}
+    assert documented.keys() == {kind.value for kind in ChunkType}
+    words = {
+        ChunkType.LATENTS: "latents", ChunkType.ALPHA: "alpha", ChunkType.ICC: "ICC",
+        ChunkType.EXIF: "EXIF", ChunkType.XMP: "XMP",
+    }  # fmt: skip
+    assert words.keys() == set(ChunkType)
+    assert all(documented[kind].startswith(word) for kind, word in words.items())
+
+
+def test_the_docstring_has_the_tables_of_the_format():
+    def rows(pattern, text):
+        return re.findall(pattern, text, re.MULTILINE)
+
+    stated = rows(r"^(\d+)  +(\d+)  +(\S+)", container.__doc__)
+    header = [(offset, size, text.split()[0]) for offset, size, text in table_after("Header, 30")]
+    chunks = [tuple(row[:2]) for row in table_after("The chunks follow")]
+    assert stated[: len(header)] == header
+    assert [row[:2] for row in rows(r"^([\dn+ ]+?)  +(\d+|n)  +(\S+)", container.__doc__)][
+        len(header) : len(header) + 4
+    ] == chunks

@@ -93,7 +93,7 @@ def test_an_unreadable_image_is_named_and_skipped(images, store, tmp_path):
     ]
 
 
-def test_a_codec_that_fails_on_a_image_is_named_and_the_image_left_out(images, store):
+def test_a_codec_that_fails_on_an_image_is_named_and_the_image_left_out(images, store):
     class Flawed:
         name = label = "flawed"
         qualities = (1.0,)

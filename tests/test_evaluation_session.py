@@ -173,7 +173,7 @@ def test_an_unknown_reference_lists_the_curves(tmp_path, images, tiny_model):
         run_evaluation(request, print)
 
 
-def test_a_image_is_compared_at_equal_bytes(tmp_path, images, tiny_model):
+def test_an_image_is_compared_at_equal_bytes(tmp_path, images, tiny_model):
     page = tmp_path / "page.html"
     options = {"model": f"tiny={tiny_model}", "anchors": ["jpeg", "webp"], "quiet": True}
     shown = compare_image(images / "one.png", page, bpp=2.0, **options)

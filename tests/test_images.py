@@ -390,7 +390,7 @@ def test_an_image_without_pixels_is_refused():
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "tiff", "bmp", "jp2"])
-def test_a_image_truncated_anywhere_raises_image_error(tmp_path, photo, suffix):
+def test_an_image_truncated_anywhere_raises_image_error(tmp_path, photo, suffix):
     if suffix == "jp2" and not features.check("jpg_2000"):
         pytest.skip("this Pillow has no JPEG 2000")
     path = tmp_path / f"a.{suffix}"

@@ -58,7 +58,7 @@ def test_training_gives_an_output_like_the_input_and_finite_gradients(spec, inve
 
 @EVERY
 @BOTH_WAYS
-def test_a_image_does_not_depend_on_its_batch_at_inference(spec, inverse):
+def test_an_image_does_not_depend_on_its_batch_at_inference(spec, inverse):
     layer = build(spec, inverse=inverse).eval().double()
     x = torch.randn(3, 4, 6, 5, dtype=torch.float64)
     together = layer(x)

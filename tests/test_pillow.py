@@ -129,7 +129,7 @@ def test_a_limit_that_is_raised_in_pillow_is_raised(small, monkeypatch):
         image.load()
 
 
-def test_truncation_raises_and_never_gives_a_image(file):
+def test_truncation_raises_and_never_gives_an_image(file):
     for length in (len(MAGIC), HEADER_SIZE - 1, HEADER_SIZE, HEADER_SIZE + 3, 60, len(file) - 1):
         with pytest.raises(OSError), Image.open(io.BytesIO(file[:length])) as image:  # noqa: PT011
             image.load()
