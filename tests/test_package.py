@@ -96,12 +96,26 @@ def test_ci_runs_the_readmes_own_commands():
         assert name in script
 
 
-def test_the_readme_names_every_command():
+def test_the_readme_is_short_and_leads_to_a_page_that_names_every_command():
     from gdncodec.cli import main
 
     readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 90
+    assert "(docs/command-line.md)" in readme
+    page = (ROOT / "docs" / "command-line.md").read_text()
     for name in main.commands:
-        assert f"gdncodec {name}" in readme, name
+        assert f"| `gdncodec {name}" in page, name
+
+
+def test_the_page_of_the_command_line_has_the_exit_codes_of_the_help():
+    from gdncodec.cli import _EXIT_CODES
+
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    stated = re.findall(r"^  (\d[\d, ]*?)  +(.*)$", _EXIT_CODES, re.MULTILINE)
+    rows = re.findall(r"^\| (\d[\d, ]*) \| (.*) \|$", page, re.MULTILINE)
+    assert [code for code, _ in stated] == [code for code, _ in rows]
+    plain = [text.replace("`", "").replace(";", "") for _, text in rows]
+    assert plain == [re.sub(r"[()]", "", text) for _, text in stated]
 
 
 def test_every_package_is_shipped():
