@@ -2,8 +2,8 @@
 
     python benchmarks/commands.py IMAGE [--repeats 5]
 
-Every process runs once to warm the caches; then all of them take turns. The table gives medians and
-the ratio to importing PyTorch, which every command that runs a network begins with.
+Every process runs once to warm the caches; then they all take turns. The table gives medians and
+the ratio to importing PyTorch, with which every command that runs a network begins.
 CompressAI's `bmshj2018-factorized` (quality 4, without trained weights) compresses and decompresses
 the same image if CompressAI is installed.
 """

@@ -1,11 +1,11 @@
-"""What contexts save, what they cost, and how evenly the qualities lie.
+"""What contexts save, what they cost, and how evenly the qualities are spaced.
 
     python benchmarks/entropy.py --images FOLDER {--train FOLDER | --steps} [--model MODEL]
 
-Symbols of the images are coded as in files, beside their information under one table for each
-channel and quality, counted on every 18th image of the training data. Times are medians over the
-images, on one thread. ``--steps`` takes the images through all whole qualities instead, as
-files, and says where the size or the PSNR falls.
+Symbols of the images are coded as in files, and compared with their information under one table for
+each channel and quality, counted on every 18th image of the training data. Times are medians over
+the images, on one thread. ``--steps`` compresses the images at all whole qualities instead, and
+prints where the size or the PSNR falls.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from gdncodec.training.data import find_images, read_rgb
 
 QUALITIES = (0, 20, 40, 60, 80, 100)
 LARGEST = 128  # symbol that has a table entry of its own
-UNSEEN = 0.02  # counts of a symbol that was not seen, falling away from zero
+UNSEEN = 0.02  # counts of a symbol that was not seen, decreasing away from zero
 
 
 def symbols(point: OperatingPoint, transforms: TorchTransforms, images: list[Any]) -> Iterator[Any]:
-    """Give the symbols (M, rows, columns) of the upper left of each image."""
+    """Yield the symbols (M, rows, columns) of the upper left of each image."""
     for pixels in images:
         height, width = (min(n // 16 * 16, 1024) for n in pixels.shape[:2])
         yield point.quantise(transforms.analysis(pixels[:height, :width].copy()))
@@ -49,7 +49,7 @@ def code_lengths(point: OperatingPoint, transforms: TorchTransforms, images: lis
 
 
 def at(k: Any) -> Any:
-    """Return where symbols stand in a table, (M, positions)."""
+    """Return the indices of symbols in a table, (M, positions)."""
     return k.clip(-LARGEST, LARGEST).reshape(len(k), -1) + LARGEST
 
 

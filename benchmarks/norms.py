@@ -1,10 +1,10 @@
 """Time and memory of every normalisation layer, beside torch's and CompressAI's, in one run.
 
 Layers that are compared take turns, so that a busy machine slows all of them: read the ratios
-rather than the times. "beside" names the other layer; the columns behind it are its time divided
+rather than the times. "beside" names the other layer; the columns after it are its time divided
 by ours, and its memory. Memory is the peak above the input. Inference is what an engine runs:
-parameters computed beforehand, no gradients, and on a tensor of its own that the layer may write
-over.
+parameters computed in advance, no gradients, and a tensor of its own that the layer may
+overwrite.
 
     python benchmarks/norms.py --shape 16,192,128,128 --repeats 5
 """
@@ -167,7 +167,7 @@ def compare(
     times: list[list[float]] = [[] for _ in layers]
     for repeat in range(repeats):
         order = list(enumerate(layers))
-        # Whoever comes first finds the memory in another state: take turns in that as well.
+        # The first one finds the memory in another state, so that takes turns as well.
         for i, layer in reversed(order) if repeat % 2 else order:
             times[i].append(seconds(step(layer), x.device))
     return [statistics.median(t) for t in times], megabytes

@@ -1,4 +1,4 @@
-"""What the codec does to images that are no photographs in good light.
+"""What the codec does to images that are not well-lit photographs.
 
     python benchmarks/unusual.py [--model MODEL]
 
@@ -129,7 +129,7 @@ def images() -> dict[str, Image.Image]:
 
 
 def shown(name: str, image: Image.Image) -> Image.Image:
-    """Return an image, or the part that says most of it; a dark one is made brighter."""
+    """Return an image or its most telling part; a dark one is brightened."""
     times, left, top = PARTS.get(name, (1, 0, 0))
     image = image.point(lambda level: min(10 * level, 255)) if name == "dark" else image
     part = image.crop((left, top, left + WIDTH // times, top + HEIGHT // times))

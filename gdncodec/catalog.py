@@ -1,4 +1,4 @@
-"""Where models are, and what their headers say; reads no weights."""
+"""Finds models and reads their headers, but not their weights."""
 
 import json
 import os
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 DEFAULT_MODEL = "photo"
-"""Name of the model that is used when none is named."""
+"""Name of the model that is used by default."""
 
 _SUFFIX = ".safetensors"
 _MAX_HEADER = 1 << 24
@@ -30,7 +30,7 @@ _MAX_HEADER = 1 << 24
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model file, known by its header."""
+    """A model file, of which only the header is read."""
 
     path: Path
 
@@ -70,7 +70,7 @@ class ModelEntry:
         try:
             return bytes.fromhex(self.metadata["fingerprint"])
         except ValueError as error:
-            msg = f"{self.path}: its fingerprint is no hexadecimal number"
+            msg = f"{self.path}: its fingerprint is not a hexadecimal number"
             raise ModelError(msg) from error
 
     @property
@@ -81,13 +81,13 @@ class ModelEntry:
         except ValueError:
             card = None
         if not isinstance(card, dict):
-            msg = f"{self.path}: its card is no JSON object"
+            msg = f"{self.path}: its card is not a JSON object"
             raise ModelError(msg)
         return card
 
 
 def user_folder() -> Path:
-    """Return the folder for a user's own models; it need not exist."""
+    """Return the folder for the user's own models, which may not exist yet."""
     import platformdirs
 
     override = os.environ.get("GDNCODEC_MODELS")

@@ -1,4 +1,4 @@
-"""What a codec is made of, as it is written into its model file."""
+"""The configuration of a codec, as written into its model file, and defaults."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DEFAULT_EFFORT = 0
 """Of 0 to 9; see :mod:`gdncodec.encoder.refinement`."""
 
 MAX_PIXELS = 1 << 28
-"""Largest image that is decoded unless the caller raises it: 268 megapixels."""
+"""Default limit on the pixels of an image: 268 megapixels."""
 
 DOWNSAMPLING = 16
 """Pixels along one side of a latent position: four stages of stride 2."""
@@ -50,21 +50,21 @@ QUALITY_LAMBDAS: dict[Metric, tuple[float, float]] = {
     "mse": (0.0013, 0.22),
     "ms-ssim": (1.74, 268.0),
 }
-"""The lambdas that quality 0 and quality 100 stand for, by what a codec is trained on.
+"""The lambdas of quality 0 and quality 100, by the metric on which a codec is trained.
 
-Those of MS-SSIM lie beside the others as in CompressAI's two sets of lambdas.
+Those of MS-SSIM correspond to the others as in CompressAI's two sets of lambdas.
 """
 
 _BEND = 0.3
-"""A step of 1 in quality is in log lambda 1 - _BEND times the mean one at 0, 1 + _BEND at 100.
+"""A step of 1 in quality is 1 - _BEND mean steps of log lambda at 0, and 1 + _BEND at 100.
 
 A step of lambda changes the size of a file more at low rates than at high ones. Bent like this, a
-step of 1 in quality changes it by much the same share everywhere.
+step of 1 in quality changes it by about the same percentage everywhere.
 """
 
 
 def rate_position(quality: _Quality) -> _Quality:
-    """Return where in the range of log lambda a quality lies.
+    """Return the position of a quality in the range of log lambda.
 
     That is ``t * (1 - b + b * t)`` with t = quality / 100 and b = 0.3: 0 at quality 0, 1 at quality
     100, rising from quality -10 to 110.
@@ -77,7 +77,7 @@ def rate_position(quality: _Quality) -> _Quality:
 
 
 def _quality_at(place: float) -> float:
-    """Undo :func:`rate_position`."""
+    """Return the quality at a position; the inverse of :func:`rate_position`."""
     straight = 1 - _BEND
     return 100 * (math.sqrt(straight**2 + 4 * _BEND * place) - straight) / (2 * _BEND)
 
@@ -93,16 +93,16 @@ class ModelConfig:
         widths: channels after the first three analysis convolutions.
         synthesis_widths: the same for the synthesis, in the order of the analysis.
         latent_channels: channels M of the latent, 1 to 1024.
-        lambdas: trade-off at quality 0 and at quality 100, for the loss ``bpp + lambda *
+        lambdas: of quality 0 and quality 100, for the loss ``bpp + lambda *
             distortion``; two equal numbers make a codec of one rate.
-        gain_nodes: number of qualities, evenly spaced in log lambda, at which is learned what
-            follows the quality.
-        folded: norms that are constants at inference are part of the convolutions, as an exported
-            model has them; see :func:`gdncodec.nn.inference.fold`.
-        pixel_offset: taken from the pixels, 0 to 1, before the analysis, and added after the
-            synthesis; other than MID_GREY only in codecs that were trained elsewhere.
-        padding: how the input of every convolution goes on beyond its border: as its outermost
-            values, so that a flat image has a flat latent, or as ``zeros``.
+        gain_nodes: number of qualities, evenly spaced in log lambda, at which the parameters that
+            depend on the quality are learned.
+        folded: norms that are constants at inference are part of the convolutions, as in exported
+            models; see :func:`gdncodec.nn.inference.fold`.
+        pixel_offset: subtracted from the pixels, 0 to 1, before the analysis, and added after the
+            synthesis; differs from MID_GREY only in codecs that were trained elsewhere.
+        padding: how the input of every convolution is padded: with its outermost values
+            (``replicate``), so that a flat image has a flat latent, or with ``zeros``.
         metric: the distortion: ``mse`` is ``255^2 * MSE`` with MSE on [0, 1], ``ms-ssim`` is
             ``1 - MS-SSIM``.
 
@@ -170,7 +170,7 @@ class ModelConfig:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            ModelError: the text is no configuration, or one of a newer version.
+            ModelError: the text is not a configuration, or one of another version.
         """
         try:
             fields: dict[str, Any] = json.loads(text)
@@ -182,5 +182,5 @@ class ModelConfig:
                 raise ValueError(msg)
             return cls(**pairs)
         except (ValueError, TypeError, AttributeError) as error:
-            msg = f"the model file holds no usable configuration: {error}"
+            msg = f"the model file has no usable configuration: {error}"
             raise ModelError(msg) from error

@@ -17,7 +17,7 @@ offset  bytes  field
 26      4      CRC-32 of bytes 0 to 25
 ======  =====  ==========================================================================
 
-and then the chunks, in the order of their types, each type once at most:
+and then the chunks, in ascending order of type, each type at most once:
 
 ======  =====  ==========================================================================
 offset  bytes  field
@@ -83,7 +83,7 @@ HEADER_SIZE = _HEADER.size + _CRC.size
 
 
 class ColorMode(IntEnum):
-    """What the samples of the source image were."""
+    """Whether the source image was grey or RGB."""
 
     GREY = 0
     RGB = 1
@@ -108,7 +108,7 @@ class ChunkType(IntEnum):
 
 
 class Header(NamedTuple):
-    """What is known of an image before anything is decoded."""
+    """What is known about an image before it is decoded."""
 
     color_mode: ColorMode
     depth: int
@@ -122,11 +122,11 @@ class Header(NamedTuple):
 
 
 class Container(NamedTuple):
-    """A whole file, taken apart."""
+    """The parts of a file."""
 
     header: Header
     chunks: dict[int, bytes]
-    """Data by type; types that are not known and may be skipped are left out."""
+    """Data by type, without unknown types that may be skipped."""
 
 
 def pack(header: Header, chunks: dict[ChunkType, bytes]) -> bytes:
@@ -150,7 +150,7 @@ def pack(header: Header, chunks: dict[ChunkType, bytes]) -> bytes:
 
 
 def unpack_header(data: bytes) -> Header:
-    """Read the header alone.
+    """Read only the header.
 
     Raises:
         FormatError: not a ``.gdn`` file, a newer version, damaged or truncated.
@@ -178,7 +178,7 @@ def unpack_header(data: bytes) -> Header:
 
 
 def unpack(data: bytes) -> Container:
-    """Take a file apart, checking every CRC.
+    """Split a file into its parts, checking every CRC.
 
     Raises:
         FormatError: not a ``.gdn`` file, a newer version, damaged, truncated, or too long.
@@ -207,10 +207,10 @@ def unpack(data: bytes) -> Container:
 
 
 def outline(file: IO[bytes]) -> Container:
-    """Read the header and the small chunks, and leave the pixels' chunks where they are.
+    """Read the header and the small chunks, and skip the chunks of the pixels.
 
     Args:
-        file: at the start of the data; it must be seekable.
+        file: positioned at the start of the data; must be seekable.
 
     Returns:
         The header, and all known chunks; the data of those below 128 are empty.
@@ -255,7 +255,7 @@ def _read_chunk(data: bytes, start: int) -> tuple[int, bytes, int]:
 
 
 def metadata_chunks(*, icc: bytes, exif: bytes, xmp: bytes) -> dict[ChunkType, bytes]:
-    """Return the chunks of an image's metadata; what is empty has none."""
+    """Return the chunks of an image's metadata; those that are empty have none."""
     found = {ChunkType.ICC: icc, ChunkType.EXIF: exif, ChunkType.XMP: xmp}
     return {kind: data for kind, data in found.items() if data}
 

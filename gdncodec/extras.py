@@ -8,7 +8,7 @@ __all__ = ["check_installed"]
 
 
 def check_installed(*modules: str, extra: str) -> None:
-    """Say before hours of work, and not after them, that a package is missing.
+    """Raise an error if a package is missing, before hours of work and not after them.
 
     Args:
         modules: top-level modules.

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all; ``-`` stands for the standard streams."""
+"""Writes a file completely or not at all; ``-`` stands for the standard streams."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ STREAM = Path("-")
 """Stands for standard input, or standard output."""
 
 _PREFIX = ".gdncodec-"
-"""Of files that are being written."""
+"""Prefix of files that are being written."""
 
 
 def read_data(path: Path) -> bytes:
@@ -26,10 +26,10 @@ def read_data(path: Path) -> bytes:
 
 
 def write_data(path: Path, data: bytes, *, overwrite: bool) -> None:
-    """Write a file, whole or not at all, or write to standard output.
+    """Write a file completely or not at all, or write to standard output.
 
     Raises:
-        FileExistsError: the file exists and shall not be overwritten.
+        FileExistsError: the file exists and may not be overwritten.
         OSError: the folder is missing, full or not writable.
     """
     if path == STREAM:
@@ -42,21 +42,22 @@ def write_data(path: Path, data: bytes, *, overwrite: bool) -> None:
 
 @contextmanager
 def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a temporary name in the same folder, and move what was written there to ``path``.
+    """Yield a temporary path in the same folder, and move the file written there to ``path``.
 
-    The file reaches the disk before it gets its name. When the block raises, nothing is left.
+    The file reaches the disk before it gets its name. If the block raises an error, nothing is
+    left.
 
     Args:
-        path: where the file shall be.
+        path: of the file.
         overwrite: replace a file that exists.
 
     Raises:
-        FileExistsError: ``path`` exists, also if it came into being in the meantime.
-        OSError: the folder is missing, full or not writable, or ``path`` is no ordinary file.
+        FileExistsError: ``path`` exists, even if it was created in the meantime.
+        OSError: the folder is missing, full or not writable, or ``path`` is not an ordinary file.
     """
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(path)
-    path = path.resolve()  # a link stays, and its target is written
+    path = path.resolve()  # a link is kept, and its target is written
     if path.exists() and not path.is_file():
         msg = f"{path} is not an ordinary file; write to standard output with -o - instead"
         raise OSError(msg)
@@ -69,7 +70,7 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
     os.close(handle)
     try:
         yield temporary
-        # mkstemp makes private files; the result shall have the permissions any new file has.
+        # mkstemp makes private files; the result gets the permissions of any new file.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
@@ -84,9 +85,9 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed while they wrote have left in a folder.
+    """Remove from a folder what processes left that were killed while they wrote.
 
-    Only for a folder that no other process writes to now.
+    Only for a folder to which no other process is writing.
     """
     for path in folder.glob(f"{_PREFIX}*"):
         path.unlink(missing_ok=True)

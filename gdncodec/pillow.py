@@ -8,7 +8,7 @@
 ...     again.getpixel((0, 0)) == gdncodec.open("photo.gdn").getpixel((0, 0))
 True
 
-``Image.open`` reads the header and the metadata; the network runs when the pixels are asked for.
+``Image.open`` reads the header and the metadata; the network runs when the pixels are needed.
 Pillow's limits on the size of images apply before that.
 
 ``save`` takes ``quality`` (0 to 100), ``effort`` (0 to 9), ``model``, ``device``, and ``exif``,
@@ -117,7 +117,7 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
 
 
 def register() -> None:
-    """Make Pillow open and save ``.gdn`` files; importing the module does it, too."""
+    """Make Pillow open and save ``.gdn`` files; importing the module does the same."""
     Image.register_open(GdnImageFile.format, GdnImageFile, _accept)
     Image.register_save(GdnImageFile.format, _save)
     Image.register_extension(GdnImageFile.format, ".gdn")

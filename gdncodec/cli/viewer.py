@@ -1,4 +1,4 @@
-"""A decoded image as something that a viewer or a browser shows."""
+"""Shows a decoded image in a viewer or a browser."""
 
 import html
 import os
@@ -38,10 +38,10 @@ def has_display() -> bool:
 
 
 def write_view(image: Image.Image, name: str, facts: str) -> tuple[Path, Path]:
-    """Write an image into a new temporary folder, which stays.
+    """Write an image into a new temporary folder, which is not removed.
 
     Args:
-        image: what to show.
+        image: the image.
         name: of the file that it comes from.
         facts: a line about it.
 

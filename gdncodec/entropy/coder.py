@@ -1,12 +1,12 @@
-"""Symbols into a range coder and out of it, with integer tables.
+"""Range coding of symbols with integer tables.
 
-The tables come from the model file and are integers, so the decoder meets no rounded number on its
-way from bytes to symbols: a stream means the same on every machine.
+The tables come from the model file and are integers, so no floating-point arithmetic is needed to
+get from bytes to symbols: a stream means the same on every machine.
 
-A *table* gives the 2K + 1 symbols -K to K, and an escape after them, integer frequencies that are
-at least 1 and sum to 2**24. Symbols are coded in runs: first every symbol of the run that uses
-table 0, in order, then those of table 1, and so on; then the escaped symbols of the run, in the
-same order, by three uniform fields:
+A *table* assigns integer frequencies, which are at least 1 and sum to 2**24, to the 2K + 1 symbols
+-K to K and to an escape after them. Symbols are coded in runs: first all symbols of the run that
+use table 0, in order, then those of table 1, and so on; then the escaped symbols of the run, in the
+same order, as three uniform fields:
 
 =========  ==================================  =====================================
 field      for every escaped symbol            with ``excess = abs(symbol) - K``
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 TOTAL_FREQUENCY = 1 << 24
-"""What the frequencies of one table sum to."""
+"""The sum of the frequencies of one table."""
 
 MAX_SYMBOL = 1 << 22
 """Largest magnitude of a symbol."""
@@ -55,7 +55,7 @@ MAX_TABLES = 255
 """Largest number of tables in a bank."""
 
 REACH = 255
-"""Largest magnitude whose price is known; those beyond cost what it costs."""
+"""Largest magnitude whose price is stored; larger ones have the same price."""
 
 _LENGTHS = 32
 
@@ -99,8 +99,8 @@ class Tables:
     def models(self) -> list[stream.model.Categorical]:
         """The coder's model of each table.
 
-        The coder gives every symbol 1 and shares out the rest in proportion to the numbers it is
-        given. Given ``frequency - 1``, which sum to exactly that rest, its scale is exactly 1.0
+        The coder assigns 1 to every symbol and distributes the rest in proportion to the numbers it
+        is given. With ``frequency - 1``, whose sum is exactly that rest, its scale is exactly 1.0
         and its fixed-point model is exactly the table.
         """
         return [
@@ -109,7 +109,7 @@ class Tables:
 
     @cached_property
     def prices(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Bits that a symbol one larger, and one smaller, adds: (T, 2 * REACH + 1) each."""
+        """Bits that adding 1 to a symbol, and subtracting 1, adds: (T, 2 * REACH + 1) each."""
         lengths = np.stack([code_lengths(f, REACH + 1)[:-1] for f in self.split])
         steps = np.diff(lengths, axis=1).astype(np.float32)
         return np.ascontiguousarray(steps[:, 1:]), np.ascontiguousarray(-steps[:, :-1])
@@ -120,9 +120,9 @@ class Tables:
 
 
 def code_lengths(frequencies: NDArray[np.int64], largest: int) -> NDArray[np.float64]:
-    """Return the bits of the symbols from -largest to largest under a table, then of those beyond.
+    """Return the bits of the symbols from -largest to largest under a table, then of larger ones.
 
-    These are counted as if they were the first one beyond.
+    Larger ones are counted as if all of them were ``largest + 1``.
     """
     bits = -np.log2(frequencies / TOTAL_FREQUENCY)
     half = frequencies.size // 2 - 1
@@ -139,10 +139,10 @@ def encode_symbols(
     table_of: NDArray[Any],
     tables: Tables,
 ) -> None:
-    """Code a run of symbols, each with the table named for it.
+    """Code a run of symbols, each with its own table.
 
     Args:
-        coder: where to.
+        coder: receives the symbols.
         symbols: (n,) integers of magnitude at most ``MAX_SYMBOL``.
         table_of: (n,) uint8, the table of each symbol.
         tables: the bank.
@@ -195,7 +195,7 @@ def decode_symbols(
 
 
 def information(symbols: NDArray[Any], table_of: NDArray[Any], tables: Tables) -> float:
-    """Return what the tables say the symbols cost, in bits; the coder needs a little more."""
+    """Return the information of symbols under the tables in bits; coding takes a little more."""
     total = 0.0
     for table in np.unique(table_of):
         half = int(tables.halfwidths[table])
@@ -217,7 +217,7 @@ def _escape_bits(excess: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
 def _runs(
     table_of: NDArray[Any],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Return the order of symbols by table, and the tables in use with how many use each."""
+    """Return the order of symbols by table, the tables in use, and how many symbols use each."""
     counts = np.bincount(table_of, minlength=1)
     used = np.flatnonzero(counts)
     return np.argsort(table_of, kind="stable"), used, counts[used]

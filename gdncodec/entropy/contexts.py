@@ -244,7 +244,7 @@ def decode_slice(
         msg = f"coded data are damaged ({error})"
         raise FormatError(msg) from error
     if not finished:
-        msg = "coded data go on after the last symbol"
+        msg = "coded data continue after the last symbol"
         raise FormatError(msg)
     return in_raster(parts, shape)
 

@@ -1,4 +1,4 @@
-"""The three phases in which the positions of a slice are coded, and what contexts see of them.
+"""The three phases in which the positions of a slice are coded, and what contexts depend on.
 
 ::
 
@@ -7,8 +7,8 @@
     0 2 0 2
 
 Phase 0 has no neighbours, phase 1 the four diagonal ones, which are of phase 0, and phase 2 the
-four nearest ones, which are of both. While they are coded, symbols lie by phase, (channels,
-positions), in raster order within each: what is coded at once is then whole rows of them.
+four nearest ones, which are of both. During coding, symbols are stored phase by phase as (channels,
+positions), in raster order within each phase, so that a step of the coding takes whole rows.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 __all__ = ["LARGEST", "PHASES", "Magnitudes", "by_phase", "in_raster", "zeros_by_phase"]
 
 LARGEST = 63
-"""Larger magnitudes count as this."""
+"""Larger magnitudes are clipped to this."""
 
 _Pairs = tuple[tuple[int, int], ...]
 
 
 class _Phase(NamedTuple):
-    """Where a phase is, and which neighbours of a position were coded before it."""
+    """The positions of a phase, and the neighbours of a position that were coded before it."""
 
     corners: _Pairs
-    """First row and column of the lattices, which take every second row and column from there."""
+    """First row and column of its lattices, which have every second row and column from there."""
     neighbours: _Pairs
-    """Steps down and across."""
+    """Offsets of the neighbours, down and across."""
 
 
 _PHASES = (
@@ -49,10 +49,10 @@ PHASES = len(_PHASES)
 
 
 class Magnitudes:
-    """What contexts see of the symbols of a slice: their magnitudes, clipped to LARGEST.
+    """What contexts depend on: the magnitudes of the symbols of a slice, clipped to LARGEST.
 
     Args:
-        channels: M; none of their symbols is known yet, and all count as zero.
+        channels: M; none of their symbols is known yet, so all are zero.
         shape: rows and columns.
     """
 
@@ -60,7 +60,7 @@ class Magnitudes:
         rows, columns = self._shape = shape
         self.of_phase = zeros_by_phase(channels, shape, np.float32)
         """(M, positions) float32 in each phase."""
-        # Nothing is beyond the border.
+        # Zero beyond the border.
         self._framed = np.zeros((channels, rows + 2, columns + 2), np.float32)
 
     @classmethod
@@ -73,14 +73,14 @@ class Magnitudes:
         return made
 
     def learn(self, phase: int, channels: NDArray[np.intp], symbols: NDArray[Any]) -> None:
-        """Take in the symbols (channels, positions) of a phase."""
+        """Store the magnitudes of symbols (channels, positions) of a phase."""
         found = self.of_phase[phase][channels] = _clipped(symbols)
-        if phase + 1 < PHASES:  # the last one is nobody's neighbour
+        if phase + 1 < PHASES:  # positions of the last one are no neighbours of others
             rows, columns = np.divmod(_positions(*self._shape)[phase], self._shape[1])
             self._framed[channels[:, None], rows + 1, columns + 1] = found
 
     def sum_near(self, phase: int, channels: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the sum of the neighbours that count in a phase, (channels, positions)."""
+        """Return the sum over the neighbours coded before, (channels, positions)."""
         framed, (height, width) = self._framed[channels], self._shape
         sums = np.empty((len(framed), height, width), np.float32)
         for top, left in _PHASES[phase].corners:
@@ -93,24 +93,24 @@ class Magnitudes:
 
 
 def by_phase(values: NDArray[Any]) -> list[NDArray[Any]]:
-    """Return what values (n, rows, columns) are in each phase, (n, positions)."""
+    """Split values (n, rows, columns) into the phases, (n, positions) each."""
     return [_take(values, phase) for phase in range(PHASES)]
 
 
 def zeros_by_phase(channels: int, shape: tuple[int, int], dtype: DTypeLike) -> list[NDArray[Any]]:
-    """Return zeros as :func:`by_phase` does, for a shape of rows and columns."""
+    """Return zeros in the form of :func:`by_phase`, for a shape (rows, columns)."""
     return [np.zeros((channels, positions.size), dtype) for positions in _positions(*shape)]
 
 
 def in_raster(parts: list[NDArray[Any]], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Undo :func:`by_phase`, for a shape of rows and columns."""
+    """Undo :func:`by_phase`, for a shape (rows, columns)."""
     rows, columns = shape
     order = np.argsort(np.concatenate(_positions(rows, columns)))
     return np.concatenate(parts, axis=1).take(order, axis=1).reshape(-1, rows, columns)
 
 
 def _clipped(symbols: NDArray[Any]) -> NDArray[np.float32]:
-    # Clipped first: the smallest number of an integer type has no magnitude in it.
+    # Clipped first: the smallest number of an integer type has no absolute value in it.
     return np.abs(np.clip(symbols, -LARGEST, LARGEST)).astype(np.float32)
 
 

@@ -29,7 +29,7 @@ _EXPLANATIONS = (
     (
         "Rate",
         "Bytes of the whole file, header and all, over the pixels of the image. The estimate is "
-        "what the entropy model says of the latents alone.",
+        "what the entropy model says of the latents only.",
     ),
     (
         "Quality",
@@ -68,7 +68,7 @@ class Summary:
     notes: list[tuple[str, str]]
 
     def lines(self) -> list[str]:
-        """Return the BD-rate of every model against every other codec, a line each."""
+        """Return the BD-rate of every model against every other codec, one line each."""
         return [
             f"{found.test} against {found.anchor}: BD-rate {number(found.bd_rate)}"
             for found, _ in self.comparisons

@@ -1,4 +1,4 @@
-"""The alpha channel as the data of its chunk, without loss."""
+"""Lossless coding of the alpha channel, as the data of its chunk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["pack_alpha", "unpack_alpha"]
 
 _WEBP_MAX_SIDE = 16383
 _WEBP_MAX_PIXELS = 1 << 24
-"""Pillow's WebP encoder takes some 40 bytes of memory a pixel; larger images use PNG alone."""
+"""Pillow's WebP encoder takes about 40 bytes of memory per pixel; larger images use only PNG."""
 
 
 def pack_alpha(alpha: NDArray[np.uint8]) -> bytes:

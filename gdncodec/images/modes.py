@@ -1,4 +1,4 @@
-"""Images of any mode that Pillow knows, as one of the few that are compressed."""
+"""Converts images of any Pillow mode to one of the few that are compressed."""
 
 import io
 
@@ -10,7 +10,7 @@ __all__ = ["as_shown", "converted", "lost_depth"]
 
 _ORIENTATION = 0x0112
 
-# The mode that a mode is taken over in, when no colour of it is declared transparent.
+# The mode to which a mode is converted, if none of its colours is declared transparent.
 _TAKEN_AS = {
     **dict.fromkeys(["1", "L"], "L"),
     **dict.fromkeys(["LA", "La"], "LA"),
@@ -20,10 +20,10 @@ _TAKEN_AS = {
 
 
 def lost_depth(image: Image.Image) -> list[str]:
-    """Say when Pillow is about to drop half of 16 bits, which it does in all but grey images.
+    """Return a notice if Pillow will reduce 16 bits to 8, as it does for all but grey images.
 
     Args:
-        image: as opened, its pixels not yet read.
+        image: as opened; its pixels have not been read yet.
 
     Returns:
         One notice or none.
@@ -35,14 +35,14 @@ def lost_depth(image: Image.Image) -> list[str]:
 
 
 def as_shown(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:
-    """Apply what the metadata say of the pixels: the orientation, and a profile of RGB colours.
+    """Apply to the pixels what the metadata say about them: the orientation and an RGB profile.
 
     Args:
         image: the image.
         profile: ICC profile.
 
     Returns:
-        The image as it is meant to be seen, in sRGB, and notices.
+        The image as it should be seen, in sRGB, and notices.
     """
     if image.getexif().get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
@@ -82,11 +82,11 @@ def converted(
     """Return an image as L, LA, RGB or RGBA.
 
     Args:
-        image: of any mode but those of 16 and more bits.
+        image: of any mode with up to 8 bits per sample.
         profile: its ICC profile.
 
     Returns:
-        The image, its profile, which is gone if the colours were converted by it, and notices.
+        The image; its profile, or None if it was used to convert the colours; and notices.
 
     Raises:
         ImageError: the mode is not supported.

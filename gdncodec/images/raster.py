@@ -1,4 +1,4 @@
-"""An image in memory, with what belongs to it."""
+"""An image in memory, with its metadata."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Image", "Metadata", "eight_bits"]
+__all__ = ["Metadata", "RasterImage", "eight_bits"]
 
 _EXIF_START = b"Exif\0\0"
 
-# Names of the metadata in the ``info`` of a Pillow image, and among the options of its ``save``.
+# Names of the metadata in the ``info`` of a Pillow image, and as options of its ``save``.
 _PILLOW_NAMES = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 
 
 @dataclass(frozen=True)
 class Metadata:
-    r"""What an image file says about its image; empty where it says nothing.
+    r"""The metadata of an image file; each is empty if the file has none.
 
     Args:
         icc: ICC profile.
-        exif: EXIF block as in a JPEG's APP1 segment, which starts with ``Exif\\0\\0``. The start
-            is added where it is missing.
+        exif: EXIF block as in a JPEG's APP1 segment, which starts with ``Exif\\0\\0``; these
+            bytes are added if they are missing.
         xmp: XMP packet.
     """
 
@@ -44,12 +44,12 @@ class Metadata:
 
     @property
     def info(self) -> dict[str, bytes]:
-        """What is not empty, under the names that Pillow has for it."""
+        """Those that are not empty, by Pillow's names."""
         return {name: value for key, name in _PILLOW_NAMES.items() if (value := getattr(self, key))}
 
     @classmethod
     def of_pillow(cls, info: Mapping[Any, Any]) -> Metadata:
-        """Take the metadata from the ``info`` of a Pillow image; what is no bytes is left out."""
+        """Take the metadata from the ``info`` of a Pillow image, where they are bytes."""
         found = {key: info.get(name) for key, name in _PILLOW_NAMES.items()}
         return cls(**{k: bytes(v) for k, v in found.items() if isinstance(v, bytes | bytearray)})
 
@@ -58,7 +58,7 @@ class Metadata:
 
         Args:
             options: may hold ``icc_profile``, ``exif`` and ``xmp``, as Pillow's ``save`` takes
-                them; None or an empty value removes what there was.
+                them; None or an empty value removes one.
         """
         values: dict[str, bytes] = {}
         for key in (f.name for f in fields(self)):
@@ -76,12 +76,12 @@ class RasterImage:
     Args:
         pixels: (H, W, 3) uint8, or uint16 if the depth is 16; a grey image has three equal
             channels, and may be read-only.
-        color_mode: what the image was.
-        metadata: as in the file. The EXIF orientation is kept as a tag and the pixels are left as
-            they are.
-        depth: bits of a sample that the image had: 8, 16, or 1 for black and white.
+        color_mode: of the source image.
+        metadata: as in the file. The EXIF orientation is kept as a tag, and not applied to the
+            pixels.
+        depth: bits per sample of the source image: 8, 16, or 1 for black and white.
         alpha: (H, W) uint8, or None for an image without transparency.
-        notices: what did not come along, a line each.
+        notices: what of the source was not kept, one line each.
     """
 
     pixels: NDArray[Any]

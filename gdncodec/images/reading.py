@@ -1,4 +1,4 @@
-"""Image files to arrays, with what belongs to the image."""
+"""Reads image files into arrays, with their metadata."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _DAMAGED = (
     Image.DecompressionBombError,
 )
 
-# Tags of a TIFF file that describe how its pixels are stored, or that are kept otherwise.
+# Tags of a TIFF file that describe how its pixels are stored, or that are kept elsewhere.
 _TIFF_STRUCTURE = {
     *range(254, 260), 262, 263, 266, 273, 277, 278, 279, 284, 317, 320, *range(322, 326), 338, 339,
     347, 529, 530, 531, 532, 700, 34377, 34675,
 }  # fmt: skip
 
 _STRIP = 256
-"""Rows that are copied at a time, between Pillow's memory and arrays."""
+"""Rows that are copied at a time between Pillow's memory and arrays."""
 
 
 def read_image(
@@ -57,9 +57,9 @@ def read_image(
 
     Args:
         source: path, or an open binary file.
-        frame: which image of a file of several, from 0.
-        strip: leave the metadata behind, after applying what they say of the pixels: the EXIF
-            orientation, and the ICC profile by a conversion to sRGB.
+        frame: which image of a file with several, from 0.
+        strip: leave out the metadata, after applying them to the pixels: the EXIF orientation, and
+            the ICC profile by a conversion to sRGB.
         max_pixels: refuse larger images before anything is allocated.
 
     Raises:
@@ -87,16 +87,16 @@ def read_image(
 
 
 def from_pil(image: Image.Image, *, frame: int | None = None, strip: bool = False) -> RasterImage:
-    """Take over a Pillow image.
+    """Convert a Pillow image.
 
     Args:
-        image: the image; its file is read if that did not happen yet.
-        frame: which image of a file of several, from 0.
+        image: the image; its file is read if it has not been read yet.
+        frame: which image of a file with several, from 0.
         strip: as in :func:`read_image`.
 
     Raises:
         ImageError: the image is one of several and ``frame`` does not say which, it has no pixels,
-            or samples that are not whole numbers of up to 16 bits.
+            or its samples are not integers of up to 16 bits.
     """
     _choose_frame(image, frame)
     if not image.width or not image.height:
@@ -149,7 +149,7 @@ def _metadata(image: Image.Image) -> Metadata:
     metadata = Metadata.of_pillow(image.info)
     if image.format != "TIFF":
         return metadata
-    exif = image.getexif()  # that of a TIFF file is spread over its tags
+    exif = image.getexif()  # in a TIFF file it is spread over the tags
     for tag in _TIFF_STRUCTURE & set(exif):
         del exif[tag]
     return replace(metadata, exif=exif.tobytes()) if len(exif) else metadata

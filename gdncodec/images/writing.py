@@ -1,4 +1,4 @@
-"""Decoded images as Pillow images, and as files."""
+"""Converts decoded images to Pillow images, and writes them to files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_image", "output_format", "pillow_mode", "write_image"]
 
-# Formats that give alpha back exactly, as Pillow writes them.
+# Formats in which Pillow stores alpha without loss.
 _HOLD_ALPHA = {"DDS", "JPEG2000", "PNG", "SGI", "TGA", "TIFF", "WEBP"}
 _HOLD_METADATA = {"AVIF", "JPEG", "PNG", "WEBP"}
 _RESIZE = {"ICNS", "ICO"}
@@ -27,7 +27,7 @@ _HOLD_16_BITS = {"JPEG2000", "PNG", "PPM", "TIFF"}
 
 
 def pillow_mode(color_mode: ColorMode, depth: int, *, alpha: bool) -> str:
-    """Return the mode that a decoded image has as a Pillow image."""
+    """Return the Pillow mode of a decoded image."""
     if color_mode == ColorMode.RGB:
         return "RGBA" if alpha else "RGB"
     return "LA" if alpha else {1: "1", 8: "L", 16: "I;16"}[depth]
@@ -37,9 +37,9 @@ def as_image(pixels: NDArray[Any], alpha: NDArray[np.uint8] | None, mode: str) -
     """Return pixels as a Pillow image.
 
     Args:
-        pixels: (H, W, 3) uint8 or uint16; of a grey image one channel is enough.
+        pixels: (H, W, 3) uint8 or uint16; only the first channel of a grey image is used.
         alpha: (H, W) uint8 for the modes that have it.
-        mode: as :func:`pillow_mode` gives it. Pillow has no mode for colour of 16 bits, nor for
+        mode: as :func:`pillow_mode` gives it. Pillow has no mode for 16-bit colour, nor for
             16-bit grey with transparency: these are reduced to 8 bits.
     """
     if mode == "I;16":
@@ -58,8 +58,8 @@ def output_format(path: Path, name: str | None = None) -> str:
     """Return Pillow's name of the format to write.
 
     Args:
-        path: output, whose suffix decides.
-        name: name of a format, or a suffix without its dot, that decides instead.
+        path: output; its suffix determines the format.
+        name: name of a format, or a suffix without its dot, which takes precedence.
 
     Raises:
         ImageError: Pillow writes no such format.
@@ -76,10 +76,10 @@ def output_format(path: Path, name: str | None = None) -> str:
 def write_image(
     target: Path | BinaryIO, image: Image.Image, *, format_name: str
 ) -> tuple[str, ...]:
-    """Write an image that was decoded, with the metadata in its info.
+    """Write a decoded image, with the metadata in its ``info``.
 
     Returns:
-        What the format could not hold, a line each.
+        What the format does not keep, one line each.
 
     Raises:
         ImageError: the format cannot hold the image.

@@ -1,4 +1,4 @@
-"""Factorised density of the latents, as the training sees it."""
+"""The factorised density of the latents, used in training."""
 
 import math
 from itertools import pairwise
@@ -64,7 +64,7 @@ class FactorizedDensity(nn.Module):
         logits = self._cumulative_logits(ends)
         logits, median = logits[..., :-1], logits[..., -1:]
         low, high = (logits - median).chunk(2, dim=2)
-        # In the upper tail both F round to 1; mirrored, their difference keeps its digits.
+        # In the upper tail both F round to 1; mirrored, their difference keeps its precision.
         sign = torch.where(low + high > 0, -1.0, 1.0)
         mass = (torch.sigmoid(sign * high) - torch.sigmoid(sign * low)).abs()
         bits = -torch.log2(lower_bound(mass, _LIKELIHOOD_MIN))

@@ -1,4 +1,4 @@
-"""What a trained transform becomes for inference: constants folded, parameters computed."""
+"""Prepares trained transforms for inference: constants folded, parameters computed."""
 
 import copy
 from typing import Any
@@ -17,10 +17,10 @@ __all__ = ["fold", "prepare_inference"]
 def fold(transform: nn.Sequential) -> nn.Sequential:
     """Return a copy whose frozen affine norms are part of the convolutions before them.
 
-    The copy computes what ``transform`` computes at inference, up to rounding. A stage
+    At inference the copy computes the same as ``transform``, up to floating-point rounding. A stage
     ``Sequential(norm, activation)`` becomes the activation, a centred convolution a plain one with
-    centred weights; other stages stay. The result has the structure, and the names in its state,
-    of a transform that was built with ``folded=True``.
+    centred weights; other stages are copied. The result has the structure and the parameter names
+    of a transform built from a configuration whose ``folded`` is true.
 
     Args:
         transform: convolutions and norm stages, as :mod:`gdncodec.nn.transforms` builds them.
@@ -70,11 +70,11 @@ def _plain(conv: CentredConv2d) -> nn.Conv2d:
 
 
 def prepare_inference(transform: nn.Module) -> nn.Module:
-    """Make a trained transform as fast as it gets, in its place, and return it.
+    """Make a trained transform faster, in place, and return it.
 
-    GDN and GDN1 compute their parameters here instead of in each forward, and work in place, as the
-    activations do. Call it when the weights are loaded and on their device; nothing can be trained
-    or loaded afterwards.
+    GDN and GDN1 compute their parameters here instead of in each forward pass, and work in place,
+    as the activations do. Call it after the weights are loaded and moved to their device; the
+    result can be neither trained nor loaded.
 
     Args:
         transform: a transform whose norms follow convolutions.

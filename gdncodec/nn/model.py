@@ -1,4 +1,4 @@
-"""The codec as it is trained: transforms, gains, density."""
+"""The network that is trained: transforms, gains, density."""
 
 import math
 from typing import Literal, NamedTuple
@@ -16,11 +16,11 @@ __all__ = ["CodecModel", "CodecOutput", "Quantization"]
 Quantization = Literal["noise", "mixed", "round"]
 
 _INITIAL_SPREAD = 8.0
-_SMALLEST_GAIN = 1e-4  # below quality 0 the first segment goes on, and would pass through zero
+_SMALLEST_GAIN = 1e-4  # below quality 0 the first segment is extended, and would reach zero
 
 
 class CodecOutput(NamedTuple):
-    """What one training forward gives."""
+    """The output of a forward pass in training."""
 
     x_hat: Tensor
     """Reconstruction (N, 3, H, W), not clipped."""
@@ -43,16 +43,16 @@ class CodecModel(nn.Module):
 
     Gains and inverse gains are vectors of M numbers at a few qualities q (Cui et al., arXiv
     2003.02012) and start at the square root of lambda (Kamisli et al., DCC 2024). Between those
-    qualities gains are linear: a channel that is worth nothing at one quality has a gain near zero
-    there, and must not sleep until just before the next one, as it would if its gain rose
-    geometrically. The reciprocals of the inverse gains are linear too, or the product of the two,
-    and with it the scale of what the synthesis sees, would swing between the qualities.
+    qualities gains are interpolated linearly: a channel that is useless at one node has a gain near
+    zero there, and geometric interpolation would keep it near zero until just before the next node.
+    The reciprocals of the inverse gains are linear too; otherwise the product of the two, and with
+    it the scale of the input of the synthesis, would oscillate between the nodes.
 
-    The transforms follow the quality, see :class:`gdncodec.nn.transforms.Transform`: what is worth
-    its bits at 2 bpp is not what is worth them at 0.2. The density of a channel has one shape, and
-    a width at each quality, learned as the gains are.
+    The transforms depend on the quality, see :class:`gdncodec.nn.transforms.Transform`, because
+    what is worth its bits at 2 bpp is not worth them at 0.2. The density of a channel has one
+    shape, and a width at each quality, which is learned like the gains.
 
-    Quantisation of a forward: ``noise`` adds uniform noise for both rate and reconstruction,
+    Quantisation in a forward pass: ``noise`` adds uniform noise for both rate and reconstruction,
     ``mixed`` rounds for the reconstruction (straight-through gradient), ``round`` rounds for both.
     """
 
@@ -62,7 +62,7 @@ class CodecModel(nn.Module):
         m, k = config.latent_channels, config.gain_nodes
         self.g_a = analysis(config)
         self.g_s = synthesis(config)
-        # Latents that start within one bin would drown in the noise.
+        # Latents that start within one bin would be lost in the noise.
         with torch.no_grad():
             self.g_a[-1].get_parameter("weight").mul_(_INITIAL_SPREAD)
             self.g_s[0].get_parameter("weight").div_(_INITIAL_SPREAD)
@@ -90,7 +90,7 @@ class CodecModel(nn.Module):
         quantization: Quantization = "noise",
         noise: Tensor | None = None,
     ) -> CodecOutput:
-        """Encode and decode a batch as training needs it.
+        """Encode and decode a batch for training.
 
         Args:
             x: images (N, 3, H, W) in [0, 1]; H and W are multiples of 16.

@@ -13,7 +13,7 @@ from gdncodec.norms.centred import CentredConv2d
 
 __all__ = ["Transform", "analysis", "synthesis"]
 
-# Of the activation behind norms that have no nonlinearity of their own.
+# Of the activation after norms that have no nonlinearity of their own.
 _SLOPE = 0.1
 
 
@@ -34,10 +34,10 @@ class _ConvTranspose2d(nn.ConvTranspose2d):
 
 
 def _replicate(x: Tensor, width: int) -> Tensor:
-    """Let a batch (N, C, H, W) go on as its outermost values: (N, C, H + 2 width, W + 2 width).
+    """Pad a batch (N, C, H, W) with its outermost values: (N, C, H + 2 width, W + 2 width).
 
-    Not torch.nn.ReplicationPad2d: compiled, that has no gradient for inputs in channels-last order,
-    and on CUDA its gradient depends on the order of threads.
+    Not with torch.nn.ReplicationPad2d: compiled, it has no gradient for inputs in channels-last
+    order, and on CUDA its gradient depends on the order of the threads.
     """
     for axis in (2, 3) if width else ():
         first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
@@ -57,17 +57,17 @@ class _Replicate(nn.Module):
 
 
 class Transform(nn.Sequential):
-    """Convolutions with norms between them, all but the last of which follow the quality.
+    """Convolutions with norms between them; all convolutions but the last depend on the quality.
 
-    What convolution number i gives becomes ``(1 + scale_i) * output + shift_i``, for each channel:
+    The output of convolution number i becomes ``(1 + scale_i) * output + shift_i``, by channel:
     the conditional convolution of Choi et al., arXiv 1909.04802. ``scale_i`` and ``shift_i`` (K, C)
-    are learned at K qualities, linear in log lambda between them, and begin at 0.
+    are learned at K qualities, linear in log lambda between them, and initially 0.
 
     Args:
         layers: convolution, norm, convolution, and so on, a convolution at the end.
         nodes: K, at least 2.
-        border: how far the input of every convolution is made to go on beyond its border, at least
-            0; what the convolutions pad with zeros themselves comes on top.
+        border: positions by which the input of every convolution is padded with its outermost
+            values, at least 0, in addition to the zero padding of the convolutions themselves.
     """
 
     def __init__(self, layers: Iterable[nn.Module], nodes: int, border: int) -> None:
@@ -81,7 +81,7 @@ class Transform(nn.Sequential):
                 )
 
     def forward(self, x: Tensor, where: Place) -> Tensor:  # type: ignore[override]
-        """Transform a batch (N, C, H, W) at its qualities."""
+        """Transform a batch (N, C, H, W), each image at its own quality."""
         for i, layer in enumerate(self):
             x = layer(_replicate(x, self._border) if i % 2 == 0 else x)
             if self._follows(i):
@@ -95,12 +95,14 @@ class Transform(nn.Sequential):
 
     @torch.no_grad()
     def at(self, quality: float) -> nn.Sequential:
-        """Return what the transform is at one quality: plain layers, the last one not a copy."""
+        """Return the transform at one quality, as plain layers; the last one is not a copy."""
         layers: list[nn.Module] = []
         border = [_Replicate(self._border)] if self._border else []
         *followed, last = self
         for i, layer in enumerate(followed):
-            new: dict[int, nn.Parameter] = {}
+            # A memo of deepcopy: what it lists by id is taken instead of copied, so that the copy
+            # of a layer is made with the new parameters and the old ones are not copied at all.
+            replacements: dict[int, nn.Parameter] = {}
             if self._follows(i):
                 layers += border
                 scale, shift = self.condition(i)
@@ -111,8 +113,8 @@ class Transform(nn.Sequential):
                 scaled = weight * (factor if transposed else factor.transpose(0, 1))
                 moved = bias * factor.flatten() + where.of(shift).flatten()
                 for old, value in ((weight, scaled), (bias, moved)):
-                    new[id(old)] = nn.Parameter(value, old.requires_grad)
-            layers.append(copy.deepcopy(layer, new))  # with the new parameters in place of the old
+                    replacements[id(old)] = nn.Parameter(value, old.requires_grad)
+            layers.append(copy.deepcopy(layer, replacements))
         return nn.Sequential(*layers, *border, last)
 
     def _follows(self, i: int) -> bool:
@@ -127,9 +129,10 @@ def _variance_scaled(layer: nn.Module, fan_in: float) -> nn.Module:
 
 
 _BORDERS: dict[Padding, tuple[int, int]] = {"replicate": (2, 1), "zeros": (0, 0)}
-"""How far the inputs of convolutions, and of transposed ones, are replicated beyond the border.
+"""Positions by which the inputs of convolutions, and of transposed ones, are padded.
 
-The outputs that are kept depend on 2 inputs there, those of transposed convolutions on 1.
+The outputs that are kept depend on 2 inputs beyond the border, those of transposed convolutions on
+1.
 """
 
 
@@ -141,14 +144,14 @@ def _down(c_in: int, c_out: int, border: int, *, precise: bool, centred: bool = 
 
 def _up(c_in: int, c_out: int, border: int, *, precise: bool) -> nn.Module:
     conv = _ConvTranspose2d if precise else nn.ConvTranspose2d
-    # The padding of a transposed convolution takes outputs away: two for each input more.
+    # The padding of a transposed convolution removes outputs: two for each padded input.
     layer = conv(c_in, c_out, 5, stride=2, padding=2 + 2 * border, output_padding=1)
     # Each output position of a stride-2 transposed convolution sees a quarter of the 25 taps.
     return _variance_scaled(layer, 25 * c_in / 4)
 
 
 def _stage(norm: str, channels: int, *, inverse: bool, folded: bool) -> nn.Module:
-    """Build a norm with what makes it nonlinear."""
+    """Build a norm, with an activation if it has no nonlinearity of its own."""
     info = norm_info(norm)
     if folded and info.tile is TileClass.FROZEN_AFFINE:
         return nn.LeakyReLU(_SLOPE)
@@ -168,11 +171,12 @@ def analysis(config: ModelConfig) -> Transform:
         x (N, 3, H, W) -> conv -> norm -> conv -> norm -> conv -> norm -> conv -> y
 
     A norm without a nonlinearity of its own is followed by LeakyReLU(0.1). The first and the last
-    convolution keep float32 under autocast: the first sees the image, the last makes the numbers
-    that are rounded. Neither is ever centred, see :class:`gdncodec.norms.centred.CentredConv2d`.
+    convolution stay in float32 under autocast: the input of the first is the image, and the output
+    of the last is rounded. Neither is ever centred, see
+    :class:`gdncodec.norms.centred.CentredConv2d`.
 
     Args:
-        config: of which norm, widths, latent channels, nodes, folding and padding count.
+        config: gives norm, widths, latent channels, nodes, folding and padding.
 
     Raises:
         ValueError: the norm or one of its options is unknown.
@@ -203,7 +207,8 @@ def synthesis(config: ModelConfig) -> Transform:
         config: as in :func:`analysis`, with the norm and the widths of the synthesis.
 
     Raises:
-        ValueError: the norm or one of its options is unknown, or is none for the synthesis.
+        ValueError: the norm or one of its options is unknown, or the norm cannot be used in the
+            synthesis.
     """
     n1, n2, n3 = config.synthesis_widths
     norm, (_, border) = config.synthesis_norm, _BORDERS[config.padding]

@@ -4,8 +4,7 @@ A norm is written ``NAME`` or ``NAME:OPTION=VALUE,OPTION=VALUE``, as in ``frn:le
 That text is what a model file stores. The options are the keyword arguments of the layer.
 
 To add a norm, write a layer with the signature ``(channels, *, inverse=False)`` and add one entry
-to ``NORMS``; a program with a layer of its own adds the entry itself, before it builds or loads a
-model::
+to ``NORMS``. A program with its own layer adds the entry before it builds or loads a model::
 
     from gdncodec.norms import NORMS, NormInfo, TileClass
     NORMS["mine"] = NormInfo("my_package.my_norm:MyNorm", TileClass.POINTWISE, "what it does")
@@ -33,24 +32,24 @@ class TileClass(enum.Enum):
     """What a layer's output at one position depends on at inference."""
 
     POINTWISE = "pointwise"
-    """On that position alone: tiles with a halo give the whole image's result."""
+    """Only on that position: tiles with a halo give the result of the whole image."""
     FROZEN_AFFINE = "frozen affine"
-    """On that position alone, by constants learned in training that fold into a convolution."""
+    """Only on that position, through constants from training that fold into a convolution."""
     WHOLE_IMAGE = "whole image"
     """On the whole image: a tile would give another result, whatever its halo."""
 
 
 @dataclass(frozen=True)
 class NormInfo:
-    """One normalisation layer, as everything but the layer itself needs to know it.
+    """What the rest of the package needs to know about a normalisation layer.
 
     Args:
-        layer: the layer's class, or where it is, as ``module:class``; imported when it is built.
+        layer: the layer's class, or its place as ``module:class``, imported when it is built.
             A frozen affine layer has a method ``scale_and_shift()`` that returns two tensors (C,).
         tile: what the output depends on at inference.
-        summary: one line for people.
-        own_nonlinearity: the layer is nonlinear by itself; the transforms follow the others with
-            LeakyReLU(0.1), without which a codec with frozen affine layers would be linear.
+        summary: one line for readers.
+        own_nonlinearity: the layer is nonlinear by itself. The transforms put LeakyReLU(0.1) after
+            the others; without it a codec with frozen affine layers would be linear.
         needs_batch_statistics: in training the output depends on the other images of the batch.
         minimum_batch: smallest training batch; a smaller one raises ValueError.
     """
@@ -152,7 +151,7 @@ NORMS: dict[str, NormInfo] = {
 
 
 def parse_norm(spec: str) -> tuple[str, dict[str, str]]:
-    """Split ``name:option=value,...`` into the name and the options, values as text.
+    """Split ``name:option=value,...`` into the name and the options, with values as text.
 
     Raises:
         UsageError: there is no norm of that name, or the text is malformed.
@@ -172,7 +171,7 @@ def parse_norm(spec: str) -> tuple[str, dict[str, str]]:
 
 
 def norm_info(spec: str) -> NormInfo:
-    """Return what is known about the norm of a specification, without importing its layer.
+    """Return the entry of the norm in a specification, without importing its layer.
 
     Raises:
         UsageError: there is no norm of that name, or the text is malformed.
@@ -208,7 +207,7 @@ def make_norm(spec: str, channels: int, *, inverse: bool = False) -> nn.Module:
 
 
 def _convert(option: str, text: str, default: Any) -> Any:
-    """Read an option's value as the type of its default."""
+    """Convert an option's value to the type of its default."""
     kind = type(default)
     try:
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)

@@ -16,18 +16,19 @@ class BatchNorm(RunningStatistics):
         y_i = w_i (x_i - m_i) / \sqrt{v_i + \epsilon} + b_i
 
     In training m and v are those of the batch (over N and space), and ``running_mean`` and
-    ``running_var`` (unbiased) move towards them by ``momentum``; at inference they stand in their
-    place. The layer has no nonlinearity of its own.
+    ``running_var`` (unbiased) move towards them by ``momentum``; at inference these are used
+    instead. The layer has no nonlinearity of its own.
 
     Source: Ioffe and Szegedy, arXiv 1502.03167, as torch.nn.BatchNorm2d implements it.
 
     Args:
         channels: number of channels C.
-        inverse: of no effect; both transforms use the same form.
+        inverse: has no effect; both transforms use the same form.
         eps: added to the variance.
         momentum: weight of the new value in the running statistics.
 
-    Shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating; the output is alike.
+    Shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; the output has the
+    same shape and type.
 
     Raises:
         ValueError: the input has another number of channels or another rank, or a training batch

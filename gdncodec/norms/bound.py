@@ -1,4 +1,4 @@
-"""Lower bound whose gradient lets a parameter come back up (Ballé et al., arXiv 1611.01704)."""
+"""Lower bound whose gradient lets a parameter rise again (Ballé et al., arXiv 1611.01704)."""
 
 from typing import Any
 
@@ -31,6 +31,6 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
 
     Args:
         x: any shape, any floating type.
-        bound: the bound, a Python number (so that no buffer has to follow ``x`` around).
+        bound: the bound, a Python number, which needs no buffer on the device of ``x``.
     """
     return _LowerBound.apply(x, bound)

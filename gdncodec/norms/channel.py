@@ -22,10 +22,11 @@ class ChannelNorm(nn.Module):
 
     Args:
         channels: number of channels C.
-        inverse: of no effect; both transforms use the same form.
+        inverse: has no effect; both transforms use the same form.
         eps: added to the variance.
 
-    Shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating; the output is alike.
+    Shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; the output has the
+    same shape and type.
 
     Raises:
         ValueError: the input has another number of channels or another rank.

@@ -11,7 +11,7 @@ from gdncodec.norms.statistics import check_shape, spatial_axes, widen
 __all__ = ["CROPS", "Box", "CrossNorm", "activate_crossnorm", "exchange_statistics"]
 
 CROPS = ("neither", "style", "content", "both")
-"""What a random box may confine: whose statistics are taken, where they are applied, or both."""
+"""What a random box may limit: where statistics are taken, where they are applied, or both."""
 
 Box = Sequence[slice]
 """A slice for each spatial axis."""
@@ -37,7 +37,7 @@ def exchange_statistics(
     mix: float = 0.0,
     eps: float = 1e-5,
 ) -> Tensor:
-    r"""Give each image of a batch the means and deviations of another's channels.
+    r"""Give each image of a batch the means and deviations of another image's channels.
 
     .. math::
         y_n = mix\, x_n + (1 - mix) ((x_n - m(x_n)) / s(x_n) \cdot s(x_{o(n)}) + m(x_{o(n)}))
@@ -46,8 +46,8 @@ def exchange_statistics(
 
     Args:
         x: (N, C, *S), floating.
-        order: (N,), image whose statistics each takes.
-        channels: (C,), channel whose statistics each takes, or None for its own.
+        order: (N,), the image whose statistics each image takes.
+        channels: (C,), the channel whose statistics each channel takes, or None for its own.
         style: part of the other image to take statistics of; None for all.
         content: part of each image to change, with its own statistics; None for all.
         mix: weight of the unchanged image.
@@ -70,13 +70,13 @@ def exchange_statistics(
 
 
 class CrossNorm(nn.Module):
-    """Exchanges channel statistics between the images of a batch in training; else the identity.
+    """Exchanges channel statistics between the images of a batch, in training only.
 
-    It acts on a training forward with the given probability, and on the next one after ``active``
-    was set; ``active`` falls back to False with every forward, as in the authors' protocol, for
-    which :func:`activate_crossnorm` picks the layers. A batch of one is left alone. It has no
-    parameters, no nonlinearity of its own, and no inverse: in the synthesis it acts only when it is
-    activated.
+    It acts on a training forward pass with the given probability, and on the first one after
+    ``active`` was set; every forward pass resets ``active`` to False, as in the authors' protocol,
+    for which :func:`activate_crossnorm` chooses the layers. A batch of one image is not changed. It
+    has no parameters, no nonlinearity of its own, and no inverse: in the synthesis it acts only
+    when it is activated.
 
     It is an augmentation. On the features of a codec it destroys what must be reconstructed.
 
@@ -84,15 +84,16 @@ class CrossNorm(nn.Module):
 
     Args:
         channels: number of channels C.
-        inverse: the form for the synthesis, which does not act of itself.
-        probability: how often it acts of itself; 0 leaves it to ``active``.
-        crop: one of ``neither``, ``style``, ``content``, ``both``: what a random box confines.
+        inverse: the form for the synthesis, which acts only when activated.
+        probability: how often it acts without being activated.
+        crop: one of ``neither``, ``style``, ``content``, ``both``: what a random box limits.
         shuffle_channels: take the statistics of a random other channel.
         mix: weight of the unchanged image, 0 to 1.
         beta: the box's share of the area is drawn from Beta(beta, beta), and is at least 0.1.
         eps: added to the variances.
 
-    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating; the output is alike.
+    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; the output has the same shape
+    and type.
 
     Raises:
         ValueError: an option is out of its range, or the input has another number of channels or
@@ -152,7 +153,7 @@ class CrossNorm(nn.Module):
         return self.probability > 0 and torch.rand(()).item() < self.probability
 
     def _draw_box(self, x: Tensor) -> Box:
-        """Draw a box of at least a tenth of the area; tiny maps get the whole."""
+        """Draw a box of at least a tenth of the area; for tiny maps it is the whole."""
         sizes = x.shape[2:]
         area = torch.distributions.Beta(self.beta, self.beta)
         for _ in range(_TRIES):

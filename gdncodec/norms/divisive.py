@@ -9,8 +9,8 @@ from torch.nn import functional
 
 __all__ = ["Form", "divide", "divide_"]
 
-# Elements that the inference works on at a time: few enough to stay in the cache, many enough
-# that the threads have something to share.
+# Elements that inference processes at a time: few enough to stay in the cache, many enough to
+# divide among the threads.
 _BLOCK = 1 << 21
 
 # Elements of a map up to which one convolution beats blocks of matrix products.
@@ -29,7 +29,7 @@ class Form(NamedTuple):
         return torch.square(x, out=out) if self.squared else torch.abs(x, out=out)
 
     def multiplier_(self, n: Tensor) -> Tensor:
-        """Turn n into s, in its place."""
+        """Turn n into s, in place."""
         if self.squared:
             return n.sqrt_() if self.inverse else n.rsqrt_()
         return n if self.inverse else n.reciprocal_()
@@ -49,7 +49,7 @@ def _pool(m: Tensor, beta: Tensor, gamma: Tensor, out: Tensor | None = None) -> 
 
 
 class _Divide(torch.autograd.Function):
-    """Keeps x and s for the backward pass and nothing else; autograd would keep m and n as well."""
+    """Keeps only x and s for the backward pass; autograd would keep m and n as well."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, beta: Tensor, gamma: Tensor, form: Form) -> Tensor:
@@ -71,7 +71,7 @@ class _Divide(torch.autograd.Function):
         else:
             grad_beta, grad_gamma = h.sum((0, 2)), torch.bmm(h, m.transpose(1, 2)).sum(0)
             grad_m = torch.bmm(gamma.t().expand(len(x), -1, -1), h)
-        # m and h have served: fresh memory would cost more than the arithmetic.
+        # The memory of m and h is reused: allocating would cost more than the arithmetic.
         slope = x if form.squared else torch.sign(x, out=h)
         grad_x = torch.mul(g, s, out=m)
         grad_x.addcmul_(grad_m, slope, value=2 if form.squared else 1)
@@ -79,13 +79,13 @@ class _Divide(torch.autograd.Function):
 
 
 def _as_rows(x: Tensor) -> Tensor | None:
-    """Return x as (R, C) without a copy, if its channels lie next to each other in memory."""
+    """Return x as (R, C) without a copy, if its channels are contiguous in memory."""
     last = x.movedim(1, -1)
     return last.reshape(-1, x.shape[1]) if last.is_contiguous() else None
 
 
 def _is_small(x: Tensor) -> bool:
-    """Return whether the product takes the time, which on a processor is then a convolution's."""
+    """Return whether one convolution is faster than blocks of matrix products."""
     return x.ndim == 4 and x.device.type == "cpu" and 0 < x.numel() <= _SMALL
 
 
@@ -111,7 +111,7 @@ def divide(x: Tensor, beta: Tensor, gamma: Tensor, form: Form) -> Tensor:
 
 
 def divide_(x: Tensor, beta: Tensor, gamma: Tensor, form: Form) -> Tensor:
-    """Do as :func:`divide` without gradients, in the place of ``x`` where its layout allows it."""
+    """Do as :func:`divide` without gradients, in place where the layout of ``x`` allows it."""
     if _is_small(x):
         return x.mul_(form.multiplier_(_convolved(form.magnitude(x), beta, gamma)))
     rows = _as_rows(x)
@@ -126,7 +126,7 @@ def divide_(x: Tensor, beta: Tensor, gamma: Tensor, form: Form) -> Tensor:
     for block in blocks:
         if m is not None and m.shape != block.shape:
             m = s = None
-        # The memory of one block serves the next: fresh memory costs more than the arithmetic.
+        # Blocks reuse the same memory: allocating costs more than the arithmetic.
         m = form.magnitude(block, out=m)
         s = form.multiplier_(_pool(m, beta, gamma, out=s))
         block.mul_(s)

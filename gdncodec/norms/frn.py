@@ -23,11 +23,12 @@ class FilterResponseNorm(nn.Module):
 
     Args:
         channels: number of channels C.
-        inverse: of no effect; both transforms use the same form.
+        inverse: has no effect; both transforms use the same form.
         learnable_eps: learn epsilon per channel, from ``eps + 1e-4``.
         eps: epsilon, or its lower bound if it is learned.
 
-    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating; the output is alike.
+    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; the output has the same shape
+    and type.
 
     Raises:
         ValueError: the input has another number of channels or another rank.

@@ -28,9 +28,9 @@ class GDN(nn.Module):
     transpose), is not symmetric, and is never negative; ``beta`` is at least ``beta_min``. Both are
     stored as square roots behind a lower bound: ``beta = max(beta_raw, bound)^2 - pedestal``.
 
-    The pool (the sum and its root) is computed in float32 at least, also under autocast; float16
-    would overflow silently and give zeros from ``|x| = 256`` upwards. The layer is nonlinear by
-    itself. It can be differentiated once.
+    The pool (the sum and its root) is computed in float32 or higher precision, also under autocast;
+    float16 would overflow silently and give zeros from ``|x| = 256`` upwards. The layer is
+    nonlinear by itself. It can be differentiated once.
 
     Source: Ballé, Laparra, Simoncelli, arXiv 1511.06281 and 1611.01704.
 
@@ -40,7 +40,8 @@ class GDN(nn.Module):
         beta_min: smallest ``beta``.
         gamma_init: initial value of the diagonal of ``gamma``.
 
-    Shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating; the output is alike.
+    Shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; the output has the
+    same shape and type.
 
     Raises:
         ValueError: the input has another number of channels or another rank.
@@ -82,7 +83,7 @@ class GDN(nn.Module):
             return divide(wide, beta, gamma, self.form).to(x.dtype)
 
     def for_inference(self) -> FixedGDN:
-        """Return the layer with its parameters computed once and for all."""
+        """Return the layer with its parameters computed in advance."""
         return FixedGDN(self)
 
 
@@ -104,11 +105,11 @@ class GDN1(GDN):
 
 
 class FixedGDN(nn.Module):
-    """A GDN or GDN1 as it stands at this moment, for inference.
+    """A copy of a GDN or GDN1 in its present state, for inference.
 
-    Its buffers are the effective parameters, so nothing is computed from the square roots at each
-    forward, and later changes of the original do not reach it. It may write its output over its
-    input, and gives no gradients: for use behind a convolution, whose output nobody else reads.
+    Its buffers are the effective parameters, so a forward pass computes nothing from the square
+    roots, and later changes of the original have no effect on it. It may overwrite its input, and
+    has no gradients: it is for use after a convolution whose output is not used elsewhere.
 
     Args:
         layer: the trained layer.

@@ -18,17 +18,18 @@ class GroupNorm(nn.Module):
         y_i = w_i (x_i - m_{g(i)}) / \sqrt{v_{g(i)} + \epsilon} + b_i
 
     The same in training and at inference. A group of a single value gives the bias. The layer has
-    no nonlinearity of its own, and the brightness and contrast of a group do not survive it.
+    no nonlinearity of its own, and it erases the brightness and contrast of a group.
 
     Source: Wu and He, arXiv 1803.08494.
 
     Args:
         channels: number of channels C.
-        inverse: of no effect; both transforms use the same form.
+        inverse: has no effect; both transforms use the same form.
         groups: number of groups; 0 takes the greatest common divisor of 32 and C.
         eps: added to the variance.
 
-    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating; the output is alike.
+    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; the output has the same shape
+    and type.
 
     Raises:
         ValueError: the groups do not divide the channels, or the input has another number of
@@ -61,14 +62,14 @@ class GroupNorm(nn.Module):
 class LayerNorm(GroupNorm):
     """Mean and biased variance of a whole image, over channels and positions.
 
-    :class:`GroupNorm` with one group. Weight and bias are per channel, so any size will do (those
-    of torch.nn.LayerNorm would pin height and width).
+    :class:`GroupNorm` with one group. Weight and bias are per channel, so images may have any size
+    (those of torch.nn.LayerNorm would fix height and width).
 
     Source: Ba, Kiros, Hinton, arXiv 1607.06450.
 
     Args:
         channels: number of channels C.
-        inverse: of no effect; both transforms use the same form.
+        inverse: has no effect; both transforms use the same form.
         eps: added to the variance.
     """
 
@@ -85,7 +86,7 @@ class InstanceNorm(GroupNorm):
 
     Args:
         channels: number of channels C.
-        inverse: of no effect; both transforms use the same form.
+        inverse: has no effect; both transforms use the same form.
         eps: added to the variance.
     """
 

@@ -53,12 +53,13 @@ class MABN(RunningStatistics):
     .. math::
         y_i = w_i r_i x_i / \sqrt{v_i + \epsilon} + b_i
 
-    No mean is subtracted. In training v is the mean square of the batch, and after the warm-up its
-    average over the last ``window`` batches; the backward pass averages E[g z] likewise. From step
-    1001 on (or the end of a longer warm-up) :math:`r = \sqrt{v + \epsilon} / \sqrt{v_{run} +
-    \epsilon}`, clipped to [1/5, 5], corrects towards ``running_var``, an exponential average of v;
-    before it is 1. At inference ``running_var`` stands in the place of v and r is 1. The layer has
-    no nonlinearity of its own. Its buffers are part of a checkpoint: a resumed run goes on exactly.
+    No mean is subtracted. In training v is the mean square of the batch, and after the warm-up
+    its average over the last ``window`` batches; the backward pass averages E[g z] likewise. From
+    step 1001 on (or the end of a longer warm-up) :math:`r = \sqrt{v + \epsilon} / \sqrt{v_{run} +
+    \epsilon}`, clipped to [1/5, 5], corrects towards ``running_var``, an exponential average of
+    v; before that it is 1. At inference ``running_var`` replaces v, and r is 1. It has no
+    nonlinearity of its own. Its buffers are part of a checkpoint, so a resumed run continues
+    exactly.
 
     This is the authors' formal layer with ``window = real_B // B``. Activation checkpointing would
     count its steps twice.
@@ -68,19 +69,20 @@ class MABN(RunningStatistics):
 
     Args:
         channels: number of channels C.
-        inverse: the form for the synthesis; the same, but it refuses ``centred``.
+        inverse: the form for the synthesis, which is the same but refuses ``centred``.
         window: number K of training batches that the averages span.
-        warmup: steps in which the batch's own statistics are used; at least K are.
+        warmup: steps that use the batch's own statistics, raised to K if smaller.
         momentum: weight of the old value in ``running_var``.
         centred: the transforms centre the weights of the inner convolution before this layer, see
             :class:`gdncodec.norms.centred.CentredConv2d`.
         eps: added to v.
 
-    Shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating; the output is alike.
+    Shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; the output has the
+    same shape and type.
 
     Raises:
         ValueError: the input has another number of channels or another rank, a training batch has
-            a single value per channel, or ``centred`` is asked of the synthesis.
+            a single value per channel, or ``centred`` is requested for the synthesis.
     """
 
     def __init__(
@@ -132,7 +134,7 @@ class MABN(RunningStatistics):
         return y.to(x.dtype)
 
     def _by_batch(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z and the factor (C,) that follows it, and advance the statistics by a step."""
+        """Return z and the factor (C,) to apply to it, and advance the statistics by a step."""
         if x.numel() == x.shape[1]:
             msg = f"mabn needs more than one value per channel in training, got {tuple(x.shape)}"
             raise ValueError(msg)

@@ -11,8 +11,8 @@ class NoNorm(nn.Module):
     It has no nonlinearity of its own.
 
     Args:
-        channels: number of channels, for the sake of the common signature.
-        inverse: of no effect.
+        channels: number of channels; has no effect.
+        inverse: has no effect.
 
     Shape: any.
     """

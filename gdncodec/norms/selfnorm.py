@@ -31,20 +31,21 @@ class SelfNorm(nn.Module):
         y_i = x_i g_i \quad\text{or, with two gates,}\quad y_i = x_i g_i + m_i (f_i - g_i)
 
     with gates :math:`\sigma(BN(w_{i0} m_i + w_{i1} s_i))`, and m and s of channel i over the
-    positions of one image (s unbiased; zero for a single position). Despite its name it divides
-    by nothing. The batch normalisation inside the gates makes training differ from inference. At
-    first the gates are about 1/2: the layer halves the signal. It has no nonlinearity of its own.
+    positions of one image (s unbiased; zero for a single position). Despite its name it does not
+    divide. The batch normalisation inside the gates makes training differ from inference. Initially
+    the gates are about 1/2, so the layer halves the signal. It has no nonlinearity of its own.
 
     Source: Tang et al., CrossNorm and SelfNorm, arXiv 2102.02811.
 
     Args:
         channels: number of channels C.
-        inverse: of no effect; both transforms use the same form.
+        inverse: has no effect; both transforms use the same form.
         two_gates: the paper's form, with a gate for the mean and one for the deviation; otherwise
-            that of the authors' experiments, with one for both.
+            the form of the authors' experiments, with one for both.
         eps: added to the variance.
 
-    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating; N at least 2 in training.
+    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; N at least 2 in
+        training. The output has the same shape and type.
 
     Raises:
         ValueError: the input has another number of channels or another rank, or a training batch

@@ -11,20 +11,21 @@ __all__ = ["SNCN"]
 class SNCN(nn.Module):
     """:class:`CrossNorm`, then :class:`SelfNorm`, on the same tensor.
 
-    At inference it is the SelfNorm alone. It has no nonlinearity of its own.
+    At inference it is only the SelfNorm. It has no nonlinearity of its own.
 
     Source: Tang et al., CrossNorm and SelfNorm, arXiv 2102.02811.
 
     Args:
         channels: number of channels C.
-        inverse: the form for the synthesis, in which the CrossNorm does not act of itself.
+        inverse: the form for the synthesis, in which the CrossNorm acts only when activated.
         two_gates: see :class:`SelfNorm`.
         probability, crop, shuffle_channels, mix: see :class:`CrossNorm`.
 
-    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating; N at least 2 in training.
+    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; N at least 2 in
+        training. The output has the same shape and type.
 
     Raises:
-        ValueError: as the two layers.
+        ValueError: as for the two layers.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the layers share: checks of their input, the precision of statistics, freezing them."""
+"""Code that layers share: input checks, the precision of statistics, freezing statistics."""
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ def check_shape(x: Tensor, channels: int, smallest_rank: int) -> None:
 
 
 def widen(x: Tensor, parameter: Tensor) -> Tensor:
-    """Return ``x`` in the type to compute in: float32 at least, not below x's or the layer's."""
+    """Return ``x`` in the type for computation: at least float32, and that of x and the layer."""
     wide = torch.promote_types(torch.promote_types(x.dtype, parameter.dtype), torch.float32)
     return x.to(wide)
 
@@ -45,16 +45,16 @@ class RunningStatistics(nn.Module):
 
     @property
     def uses_batch(self) -> bool:
-        """The next forward takes the batch's statistics, and stores them."""
+        """Whether the next forward pass uses the batch's statistics, and stores them."""
         return self.training and not self.frozen
 
 
 def freeze_stats(module: nn.Module, *, frozen: bool = True) -> None:
-    """Freeze the running statistics of every layer below ``module``, or release them.
+    """Freeze or unfreeze the running statistics of every layer below ``module``.
 
-    For the last part of a training: the rest of the network then learns to work with the very
-    constants that inference uses. Parameters go on learning. The state is not part of a
-    checkpoint; call this again after loading one.
+    For the last part of training: the rest of the network then learns to work with the constants
+    that inference uses. Parameters are still trained. The state is not part of a checkpoint; call
+    this again after loading one.
     """
     for layer in module.modules():
         if isinstance(layer, RunningStatistics):

@@ -29,14 +29,15 @@ class SwitchableNorm(RunningStatistics):
 
     Args:
         channels: number of channels C.
-        inverse: of no effect; both transforms use the same form.
+        inverse: has no effect; both transforms use the same form.
         instance: mix in the instance statistics; without them (N, C) input is allowed.
         batch: mix in the batch statistics; without them training equals inference.
         unbiased: take the instance variance over L - 1, as the authors' code does by default.
         momentum: weight of the old value in the running statistics.
         eps: added to the mixed variance.
 
-    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating; the output is alike.
+    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; the output has the same shape
+    and type.
 
     Raises:
         ValueError: the input has another number of channels or another rank, or a training batch
@@ -57,7 +58,7 @@ class SwitchableNorm(RunningStatistics):
         super().__init__()
         self.instance, self.batch, self.unbiased = instance, batch, unbiased
         self.momentum, self.eps = momentum, eps
-        self.averaged: int | None = None  # batches so far, inside average_batch_statistics
+        self.averaged: int | None = None  # batches so far, within average_batch_statistics
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         kinds = 1 + instance + batch
@@ -129,12 +130,12 @@ def average_batch_statistics(
 ) -> None:
     """Replace the moving averages of every :class:`SwitchableNorm` by averages over batches.
 
-    The paper's preferred inference, to be done once after training, with about 200 batches. A model
-    without such layers is left alone, and no batch is drawn.
+    The paper prefers this for inference. Call it once after training, with about 200 batches. A
+    model without such layers is not changed, and no batch is drawn.
 
     Args:
-        model: the trained network; it is left in the mode in which it came.
-        batches: what ``forward`` takes, one at a time.
+        model: the trained network; its mode (training or inference) is restored.
+        batches: inputs of ``forward``.
         forward: runs the network on one batch; ``model`` itself if not given.
 
     Raises:

@@ -1,9 +1,9 @@
-"""Slices of the latent, and transforms in tiles that leave no seams.
+"""Slices of the latent, and tiles for the transforms that leave no seams.
 
-The transforms see only so far. Their four 5 x 5 convolutions of stride 2 make a latent position
+The receptive fields are limited. The four 5 x 5 convolutions of stride 2 make a latent position
 depend on the pixels from 30 before its own 16 x 16 to 15 after them, and a pixel on the latent
-positions from 1 before its own to 2 after it. A tile with a halo of that width gives what the whole
-image would give, up to the last bits of a float, in memory that does not grow with the image.
+positions from 1 before its own to 2 after it. A tile with a halo of that width has the same result
+as the whole image, up to floating-point rounding, in memory that does not grow with the image.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def overlap(a: Rectangle, b: Rectangle) -> Rectangle:
 
 
 def within(inner: Rectangle, outer: Rectangle) -> Rectangle:
-    """Return a rectangle as seen from the upper left corner of another."""
+    """Return a rectangle relative to the upper left corner of another."""
     rows, columns = (
         slice(s.start - t.start, s.stop - t.start) for s, t in zip(inner, outer, strict=True)
     )
@@ -133,7 +133,7 @@ def slices(rows: int, columns: int) -> list[Rectangle]:
 
 
 def touching(window: Rectangle, columns: int) -> list[int]:
-    """Return the numbers of the slices that a window touches, in a latent of so many columns."""
+    """Return the numbers of the slices that a window of a latent touches."""
     down, across = (range(s.start // SLICE, -(-s.stop // SLICE)) for s in window)
     in_a_row = -(-columns // SLICE)
     return [r * in_a_row + c for r in down for c in across]
@@ -142,7 +142,7 @@ def touching(window: Rectangle, columns: int) -> list[int]:
 def tiles(
     rows: int, columns: int, halo: Halo, *, side: int = SLICE, window: Rectangle | None = None
 ) -> list[Tile]:
-    """Return tiles of a side that cover a latent, or a window of it, in raster order."""
+    """Return tiles that cover a latent, or a window of it, in raster order."""
     whole = (slice(0, rows), slice(0, columns))
     return [
         Tile((r, c), (_widened(r, halo, rows), _widened(c, halo, columns)))

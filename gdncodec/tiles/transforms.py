@@ -95,12 +95,12 @@ class Tiling:
         depth: int = 8,
         progress: Progress | None = None,
     ) -> Iterator[tuple[Rectangle, NDArray[Any]]]:
-        """Yield the pixels of a region, part by part.
+        """Yield the pixels of a region, tile by tile.
 
         Args:
             size: height and width of the image.
-            load: gives a slice of the latent by its number in the order of the format; called once
-                for every slice that the region depends on.
+            load: returns a slice of the latent by its number in the order of the format; called
+                once for every slice on which the region depends.
             region: the part of the image that is wanted.
             transforms: those of the model at the quality of the latent.
             depth: 8 or 16 bits per sample.
@@ -135,8 +135,8 @@ def _padded(pixels: NDArray[Any], where: Rectangle) -> NDArray[Any]:
 def _windows(
     todo: list[Tile], rows: int, columns: int, load: Callable[[int], NDArray[np.float32]]
 ) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
-    """Yield tiles with the latent under them, holding a slice from its first tile to its last."""
-    if columns > rows:  # along the shorter side, neighbours come after fewer others
+    """Yield tiles with their latents; a slice is kept until the last tile that needs it."""
+    if columns > rows:  # along the shorter side, the next neighbour comes sooner
         todo = sorted(todo, key=lambda tile: tile.inner[1].start)
     grid = slices(rows, columns)
     needed = [touching(tile.outer, columns) for tile in todo]
