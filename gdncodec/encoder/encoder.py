@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gdncodec.encoder.targets import Target
     from gdncodec.engines import Engine
     from gdncodec.images.raster import RasterImage
-    from gdncodec.modelfile import Model
+    from gdncodec.modelfile import Model, OperatingPoint
 
 __all__ = ["Encoder"]
 
@@ -62,10 +62,10 @@ class Encoder:
         progress: Progress | None = None,
     ) -> bytes:
         """See :meth:`gdncodec.codec.Codec.compress`."""
-        quality = self._checked_quality(quality)
+        point = self._model.at(self._checked_quality(quality))
         self._check_size(image)
-        symbols = self._symbols(image, quality, self._rounds(effort), progress)
-        return self._file(image, quality, symbols, _other_chunks(image))
+        symbols = self._symbols(image, point, self._rounds(effort), progress)
+        return self._file(image, point, symbols, _other_chunks(image))
 
     def compress_to(
         self,
@@ -92,12 +92,13 @@ class Encoder:
         def measure(quality: float) -> float:
             if on_trial:
                 on_trial(next(trials))
+            point = self._model.at(quality)
             if target.is_size:
-                files[quality] = write(quality, encode(quality))
+                files[quality] = write(point, encode(point))
                 return len(files[quality]) * units_per_byte
             last.clear()
-            last[quality] = [_compact(k) for k in encode(quality)]
-            header = self._header(image, quality)
+            last[quality] = [_compact(k) for k in encode(point)]
+            header = self._header(image, point)
             decode = partial(self._decoder.pixels, header, last[quality].__getitem__)
             whole = [Region(0, 0, width, height)]  # what cannot be decoded in parts
             parts = whole if self._tiling.whole_synthesis else regions(height, width)
@@ -106,32 +107,36 @@ class Encoder:
         quality = search(measure, target)
         if quality in files:
             return files[quality]
-        return write(quality, last.get(quality) or encode(quality))
+        point = self._model.at(quality)
+        return write(point, last.get(quality) or encode(point))
 
     def _file(
         self,
         image: RasterImage,
-        quality: float,
+        point: OperatingPoint,
         symbols: Iterable[NDArray[np.signedinteger[Any]]],
         others: dict[ChunkType, bytes],
     ) -> bytes:
         """Return the file of the slices of symbols and the chunks besides the latents."""
-        point = self._model.at(quality)
         latents = join_slices([point.encode(k) for k in symbols])
-        return pack(self._header(image, quality), {ChunkType.LATENTS: latents, **others})
+        return pack(self._header(image, point), {ChunkType.LATENTS: latents, **others})
 
-    def _header(self, image: RasterImage, quality: float) -> Header:
+    def _header(self, image: RasterImage, point: OperatingPoint) -> Header:
         height, width, _ = image.pixels.shape
         fingerprint = self._model.fingerprint
-        return Header(image.color_mode, image.depth, quality, fingerprint, width, height)
+        return Header(image.color_mode, image.depth, point.quality, fingerprint, width, height)
 
     def _symbols(
-        self, image: RasterImage, quality: float, rounds: int, progress: Progress | None = None
+        self,
+        image: RasterImage,
+        point: OperatingPoint,
+        rounds: int,
+        progress: Progress | None = None,
     ) -> Iterator[NDArray[np.int32]]:
         """Yield the symbols of an image, slice by slice."""
         pixels = image.pixels
         rows, columns = latent_shape(*pixels.shape[:2])
-        point, transforms = self._model.at(quality), self._engine.at(quality)
+        transforms = self._engine.at(point.quality)
         latents = self._tiling.latents(pixels, transforms, progress)
         for where, y in zip(slices(rows, columns), latents, strict=True):
             symbols = point.quantise(y)
