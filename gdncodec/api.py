@@ -32,18 +32,26 @@ __all__ = [
 
 
 @lru_cache(maxsize=4)
-def _cached_codec(path: Path, changed: int, device: str | None) -> Codec:
-    return Codec(ModelEntry(path), device)
+def _cached_codec(
+    path: Path, changed: int, device: str | None, engine: str, threads: int | None
+) -> Codec:
+    return Codec(ModelEntry(path), device, engine=engine, threads=threads)
 
 
-def codec_for(entry: ModelEntry, device: str | None = None) -> Codec:
-    """Return a codec, the same one for the same unchanged model file and device."""
+def codec_for(
+    entry: ModelEntry,
+    device: str | None = None,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+) -> Codec:
+    """Return a codec, the same one for the same arguments and an unchanged model file."""
     try:
         changed = entry.path.stat().st_mtime_ns
     except OSError as error:
         msg = f"{entry.path}: cannot be read ({error.strerror})"
         raise ModelError(msg) from error
-    return _cached_codec(entry.path, changed, device)
+    return _cached_codec(entry.path, changed, device, engine, threads)
 
 
 def compress(

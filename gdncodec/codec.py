@@ -8,10 +8,11 @@ from gdncodec.catalog import ModelEntry, find_model
 from gdncodec.config import DEFAULT_EFFORT, DEFAULT_QUALITY, MAX_PIXELS
 from gdncodec.decoder import Decoder
 from gdncodec.encoder.encoder import Encoder
-from gdncodec.engines.torch import TorchEngine
+from gdncodec.engines.choice import open_engine
 from gdncodec.errors import ModelError
 from gdncodec.modelfile import load_model
 from gdncodec.norms import norm_info
+from gdncodec.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,8 @@ class Codec:
     Args:
         model: name or path of a model; None takes the default model.
         device: a torch device; None takes the CPU.
+        engine: what runs the network, see :data:`gdncodec.engines.choice.ENGINES`.
+        threads: number of CPU threads; None leaves it to the engine.
 
     Raises:
         ModelError: there is no such model, or it is damaged.
@@ -40,7 +43,12 @@ class Codec:
     """
 
     def __init__(
-        self, model: str | Path | ModelEntry | None = None, device: str | None = None
+        self,
+        model: str | Path | ModelEntry | None = None,
+        device: str | None = None,
+        *,
+        engine: str = "auto",
+        threads: int | None = None,
     ) -> None:
         self.entry = model if isinstance(model, ModelEntry) else find_model(model)
         self.model = load_model(self.entry)
@@ -51,7 +59,7 @@ class Codec:
         except ValueError as error:
             msg = f"model {self.entry.name} cannot be used: {error}"
             raise ModelError(msg) from error
-        self.engine = TorchEngine(self.model, device)
+        self.engine = open_engine(self.model, engine, device=device, threads=threads)
         self.decoder = Decoder(self.model, self.engine, self.entry.name)
         self.encoder = Encoder(self.model, self.engine, self.decoder, self.entry.name)
 
@@ -79,7 +87,8 @@ class Codec:
             ValueError: the quality is out of range, or not the model's only one; or the effort is
                 out of range, or not possible with the model.
         """
-        return self.encoder.compress(image, quality, effort=effort, progress=progress)
+        with one_blas_thread():
+            return self.encoder.compress(image, quality, effort=effort, progress=progress)
 
     def compress_to(
         self,
@@ -102,7 +111,8 @@ class Codec:
             ValueError: no quality meets the target, or the model has only one; or the effort is out
                 of range, or not possible with the model.
         """
-        return self.encoder.compress_to(image, target, effort=effort, on_trial=on_trial)
+        with one_blas_thread():
+            return self.encoder.compress_to(image, target, effort=effort, on_trial=on_trial)
 
     def decompress(
         self,
@@ -126,9 +136,10 @@ class Codec:
             ValueError: the region is not inside the image, or the model decodes whole images
                 only.
         """
-        return self.decoder.decompress(
-            data, region=region, max_pixels=max_pixels, progress=progress
-        )
+        with one_blas_thread():
+            return self.decoder.decompress(
+                data, region=region, max_pixels=max_pixels, progress=progress
+            )
 
     def decompress_image(
         self,
@@ -142,13 +153,15 @@ class Codec:
 
         It is put together tile by tile, so that a large image is in memory only once.
         """
-        return self.decoder.decompress_image(
-            data, region=region, max_pixels=max_pixels, progress=progress
-        )
+        with one_blas_thread():
+            return self.decoder.decompress_image(
+                data, region=region, max_pixels=max_pixels, progress=progress
+            )
 
     def estimated_bits(self, data: bytes) -> float:
         """Return what the model's tables say the latents of a file cost, in bits.
 
         The coded slices are a little longer: at most a word each, and what the coder loses.
         """
-        return self.decoder.estimated_bits(data)
+        with one_blas_thread():
+            return self.decoder.estimated_bits(data)

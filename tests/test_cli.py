@@ -216,8 +216,19 @@ def test_threads_are_set_for_the_work(folder, monkeypatch):
 
     seen = []
     monkeypatch.setattr(torch, "set_num_threads", seen.append)
-    run("compress", "img.png", "--threads", 1)
+    run("compress", "img.png", "--threads", 1, "--engine", "torch")
     assert seen == [1]
+    from gdncodec.engines import numpy
+
+    threads, original = [], numpy._in_chunks
+
+    def counting(*given):
+        threads.append(given[-1])
+        original(*given)
+
+    monkeypatch.setattr(numpy, "_in_chunks", counting)
+    run("compress", "img.png", "--threads", 3, "--engine", "numpy", "-o", "c.gdn")
+    assert set(threads) == {3}
     run("compress", "img.png", "--threads", 0, "-o", "b.gdn", code=2)
 
 

@@ -10,7 +10,7 @@ from gdncodec.encoder import encoder
 from gdncodec.encoder.encoder import _compact
 from gdncodec.encoder.fidelity import regions
 from gdncodec.encoder.targets import MAX_TRIALS, Target, parse_size, search
-from gdncodec.engines.torch import TorchTransforms
+from gdncodec.engines.numpy import NumpyTransforms
 from gdncodec.images.raster import Metadata, RasterImage
 from gdncodec.images.reading import from_pil
 from gdncodec.measures import ms_ssim_db
@@ -25,13 +25,13 @@ def tiny(tiny_model):
 def analyses(monkeypatch):
     """Qualities of what went through the analysis."""
     seen = []
-    original = TorchTransforms.analysis
+    original = NumpyTransforms.analysis
 
     def counting(self, x):
         seen.append(self.quality)
         return original(self, x)
 
-    monkeypatch.setattr(TorchTransforms, "analysis", counting)
+    monkeypatch.setattr(NumpyTransforms, "analysis", counting)
     return seen
 
 

@@ -48,7 +48,6 @@ def compare(
     """Overlay IMAGE from several codecs at equal file size, in one HTML file."""
     from gdncodec.evaluation.compare import compare_image
 
-    work.set_threads()
     output = output or source.with_suffix(".compare.html")
     say = partial(click.echo, err=True)
     compare_image(
@@ -56,6 +55,8 @@ def compare(
         output,
         overwrite=force,
         device=work.device,
+        engine=work.engine,
+        threads=work.threads,
         quiet=work.quiet,
         say=say,
         **chosen,

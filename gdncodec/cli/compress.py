@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gdncodec.cli.options import Aim, Work
-    from gdncodec.codec import Codec
 
 __all__ = ["compress"]
 
@@ -57,9 +56,10 @@ def compress(
     refuse_existing(output, force, source)
     target = aim.target()
     with ProgressLine("compressing", source, work.quiet) as progress:
-        work.set_threads()
         image = read_source(source, **reading)
-        codec = _codec(model, work.device)
+        from gdncodec.catalog import find_model
+
+        codec = work.codec(find_model(model))
         if target:
             data = codec.compress_to(image, target, effort=effort, on_trial=progress.trial)
         else:
@@ -69,13 +69,6 @@ def compress(
         for notice in image.notices:
             click.echo(f"{source}: note: {notice}", err=True)
         _report(source, output, data, image.pixels.shape, work)
-
-
-def _codec(model: str | None, device: str | None) -> Codec:
-    from gdncodec.api import codec_for
-    from gdncodec.catalog import find_model
-
-    return codec_for(find_model(model), device)
 
 
 def _report(source: Path, output: Path, data: bytes, shape: tuple[int, ...], work: Work) -> None:

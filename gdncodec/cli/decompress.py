@@ -113,10 +113,7 @@ def _decoded(
     data = read_gdn(source)
     fingerprint = unpack_header(data).fingerprint
     entry = find_model(model) if model else find_model_for(fingerprint)
-    from gdncodec.api import codec_for  # slow, and not needed for a wrong file
-
-    work.set_threads()
-    codec = codec_for(entry, work.device)
+    codec = work.codec(entry)
     return codec.decompress_image(data, region=part, max_pixels=max_pixels, progress=progress)
 
 

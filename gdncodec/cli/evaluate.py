@@ -83,8 +83,14 @@ def evaluate(out: Path, work: Work, **chosen: Any) -> None:
     """
     from gdncodec.evaluation.session import EvaluationRequest, run_evaluation
 
-    work.set_threads()
-    request = EvaluationRequest(out=out, device=work.device, quiet=work.quiet, **chosen)
+    request = EvaluationRequest(
+        out=out,
+        device=work.device,
+        engine=work.engine,
+        threads=work.threads,
+        quiet=work.quiet,
+        **chosen,
+    )
     summary = run_evaluation(request, partial(click.echo, err=True))
     if not work.quiet:
         click.echo("\n".join([*summary.lines(), f"{out / 'report.html'}"]))

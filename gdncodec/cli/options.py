@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gdncodec.config import DEFAULT_QUALITY, MAX_PIXELS
+from gdncodec.engines.choice import ENGINES
 from gdncodec.errors import UsageError
 from gdncodec.extras import check_installed
 
 if TYPE_CHECKING:
+    from gdncodec.catalog import ModelEntry
+    from gdncodec.codec import Codec
     from gdncodec.encoder.targets import Target
 
 __all__ = [
@@ -100,16 +103,17 @@ class Work:
     """How a command computes, and how much it prints."""
 
     device: str | None
+    engine: str
     threads: int | None
     verbose: bool
     quiet: bool
     _began: float = field(init=False, default_factory=time.monotonic)
 
-    def set_threads(self) -> None:
-        if self.threads is not None:
-            import torch
+    def codec(self, entry: ModelEntry) -> Codec:
+        """Return the codec of a model that computes so."""
+        from gdncodec.api import codec_for
 
-            torch.set_num_threads(self.threads)
+        return codec_for(entry, self.device, engine=self.engine, threads=self.threads)
 
     @property
     def took(self) -> str:
@@ -123,6 +127,12 @@ working = _gathered(
     [
         click.option(
             "--device", metavar="NAME", help="Torch device, such as cuda.  [default: cpu]"
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(ENGINES),
+            default="auto",
+            help="What runs the network.  [default: auto, numpy on the CPU]",
         ),
         click.option("--threads", type=click.IntRange(1), help="Number of CPU threads to use."),
         verbose,

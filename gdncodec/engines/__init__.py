@@ -20,6 +20,11 @@ __all__ = ["Engine", "Transforms"]
 class Engine(Protocol):
     """Runs the transforms of one model on one device."""
 
+    @property
+    def name(self) -> str:
+        """Its name, as in :data:`gdncodec.engines.choice.ENGINES`."""
+        ...
+
     def at(self, quality: float) -> Transforms:
         """Return the transforms at one quality, 0 to 100."""
         ...

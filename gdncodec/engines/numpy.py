@@ -7,26 +7,29 @@ into the cache, and the norm that follows finds the result there.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from gdncodec.config import rate_position
 from gdncodec.errors import ModelError
 from gdncodec.norms import TileClass, norm_info, parse_norm
+from gdncodec.threads import one_blas_thread, processors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from gdncodec.config import ModelConfig
     from gdncodec.modelfile import Model
 
-__all__ = ["NumpyEngine", "NumpyTransforms"]
+__all__ = ["NumpyEngine", "NumpyTransforms", "needs_torch"]
+
+_LOCAL = ("gdn", "gdn1", "none", "crossnorm", "channel")
+"""Norms that work position by position and are not folded."""
 
 _CHUNK = 1 << 19
 """About the number of elements in the windows of the rows that are computed at a time."""
@@ -58,41 +61,52 @@ class _Layer(NamedTuple):
     norm: _Norm
 
 
+def needs_torch(config: ModelConfig) -> str | None:
+    """Return the norm of a configuration that NumPy cannot run, or None."""
+    for norm in (config.norm, config.synthesis_norm):
+        folded = norm_info(norm).tile is TileClass.FROZEN_AFFINE and config.folded
+        if not folded and parse_norm(norm)[0] not in _LOCAL:
+            return norm
+    return None
+
+
 class NumpyEngine:
     """Runs the analysis and the synthesis of one model on the CPU.
 
     Args:
         model: the codec; its norms must work position by position.
+        threads: number of threads; None takes one for each processor.
 
     Raises:
         ModelError: a norm of the model needs PyTorch.
     """
 
-    def __init__(self, model: Model) -> None:
+    name = "numpy"
+
+    def __init__(self, model: Model, threads: int | None = None) -> None:
         self.model = model
-        for norm in (model.config.norm, model.config.synthesis_norm):
-            name, _ = parse_norm(norm)
-            folded = norm_info(norm).tile is TileClass.FROZEN_AFFINE and model.config.folded
-            if not folded and name not in _LOCAL:
-                msg = f"norm {norm} needs PyTorch; pip install 'gdncodec[train]'"
-                raise ModelError(msg)
+        self.threads = threads or processors()
+        norm = needs_torch(model.config)
+        if norm:
+            msg = f"the engine numpy cannot run norm {norm}; the engine torch can"
+            raise ModelError(msg)
 
     def at(self, quality: float) -> NumpyTransforms:
         """Return the transforms at one quality, 0 to 100."""
-        return NumpyTransforms(self.model, quality)
+        return NumpyTransforms(self, quality)
 
 
 class NumpyTransforms:
     """The transforms of a model at one quality; see :class:`gdncodec.engines.Transforms`.
 
     Args:
-        model: the model.
+        engine: of the model.
         quality: 0 to 100.
     """
 
-    def __init__(self, model: Model, quality: float) -> None:
-        self._config = model.config
-        self._model = model
+    def __init__(self, engine: NumpyEngine, quality: float) -> None:
+        self._model, self._threads = engine.model, engine.threads
+        self._config = engine.model.config
         self.quality = quality
 
     def analysis(self, x: NDArray[Any]) -> NDArray[np.float32]:
@@ -101,14 +115,14 @@ class NumpyTransforms:
         y *= np.float32(1 / np.iinfo(x.dtype).max)
         y -= np.float32(self._config.pixel_offset)
         for layer in self._analysis:
-            y = _down(self._padded(y, 2), layer)
+            y = _down(self._padded(y, 2), layer, self._threads)
         return np.ascontiguousarray(y.transpose(2, 0, 1))
 
     def synthesis(self, y: NDArray[np.float32], depth: int = 8) -> NDArray[Any]:
         """Return the image (H, W, 3) of a latent (M, H/16, W/16), with 8 or 16 bits per sample."""
         x = np.ascontiguousarray(y.transpose(1, 2, 0))
         for layer in self._synthesis:
-            x = _up(self._padded(x, 1), layer)
+            x = _up(self._padded(x, 1), layer, self._threads)
         peak, dtype = (255, np.uint8) if depth == 8 else (65535, np.uint16)
         x += np.float32(self._config.pixel_offset)
         x *= peak
@@ -152,7 +166,7 @@ class NumpyTransforms:
         x = np.ascontiguousarray(y.transpose(1, 2, 0))
         inputs = []
         for layer in self._synthesis:
-            z = _up(self._padded(x, 1), layer._replace(norm=_Norm()))
+            z = _up(self._padded(x, 1), layer._replace(norm=_Norm()), self._threads)
             inputs.append(z)
             x = z.copy()
             layer.norm.apply(x.reshape(-1, x.shape[2]))
@@ -212,21 +226,22 @@ class NumpyTransforms:
         return np.pad(x, ((width, width), (width, width), (0, 0)), mode)
 
 
-def _in_chunks(compute: Callable[[slice], None], height: int, size: int) -> None:
-    """Compute rows 0 to height, some at a time, on all processors of this process.
+def _in_chunks(compute: Callable[[slice], None], height: int, size: int, threads: int) -> None:
+    """Compute rows 0 to height, some at a time, on several threads.
 
-    One thread a chunk scales better than one product on several threads: what surrounds the
-    products is shared out as well, and idle threads of a BLAS would spin.
+    One thread per chunk scales better than one product on several threads, because the work around
+    the products is divided as well.
 
     Args:
         compute: computes some rows.
         height: number of rows.
         size: elements of the windows of one row.
+        threads: number of threads.
     """
     step = max(1, _CHUNK // size)
     chunks = [slice(top, min(top + step, height)) for top in range(0, height, step)]
-    workers = min(len(chunks), _processors())
-    with _blas().limit(limits=1, user_api="blas"):
+    workers = min(len(chunks), threads)
+    with one_blas_thread():
         if workers == 1:
             for chunk in chunks:
                 compute(chunk)
@@ -235,23 +250,12 @@ def _in_chunks(compute: Callable[[slice], None], height: int, size: int) -> None
             list(pool.map(compute, chunks))
 
 
-@lru_cache(maxsize=1)
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _down_weight(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return weights (C_out, C_in, 5, 5) as (25 C_in, C_out)."""
     return np.ascontiguousarray(weight.transpose(2, 3, 1, 0).reshape(-1, len(weight)))
 
 
-def _down(x: NDArray[np.float32], layer: _Layer) -> NDArray[np.float32]:
+def _down(x: NDArray[np.float32], layer: _Layer, threads: int) -> NDArray[np.float32]:
     """Convolve a padded image (2 H + 4, 2 W + 4, C_in) with stride 2: (H, W, C_out)."""
     height, width, channels = x.shape[0] // 2 - 2, x.shape[1] // 2 - 2, x.shape[2]
     row, column, item = x.strides
@@ -268,7 +272,7 @@ def _down(x: NDArray[np.float32], layer: _Layer) -> NDArray[np.float32]:
         out += layer.bias
         layer.norm.apply(out)
 
-    _in_chunks(compute, height, width * 25 * channels)
+    _in_chunks(compute, height, width * 25 * channels, threads)
     return y
 
 
@@ -293,7 +297,7 @@ def _up_weight(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return matrix.reshape(9 * c_in, 4 * c_out)
 
 
-def _up(x: NDArray[np.float32], layer: _Layer) -> NDArray[np.float32]:
+def _up(x: NDArray[np.float32], layer: _Layer, threads: int) -> NDArray[np.float32]:
     """Convolve a padded image (H + 2, W + 2, C_in), transposed, stride 2: (2 H, 2 W, C_out)."""
     height, width, c_in = x.shape[0] - 2, x.shape[1] - 2, x.shape[2]
     c_out = len(layer.bias)
@@ -318,7 +322,7 @@ def _up(x: NDArray[np.float32], layer: _Layer) -> NDArray[np.float32]:
         layer.norm.apply(found)
         y[rows] = found.reshape(count, width, 2, 2, c_out).transpose(0, 2, 1, 3, 4)
 
-    _in_chunks(compute, height, width * 9 * c_in)
+    _in_chunks(compute, height, width * 9 * c_in, threads)
     return y.reshape(2 * height, 2 * width, c_out)
 
 
@@ -422,7 +426,3 @@ def _norm(norm: str, stage: dict[str, NDArray[np.float32]], *, inverse: bool) ->
     if name == "channel":
         return _Channel(stage, float(options.get("eps", 1e-3)))
     return _Leaky()  # none, one that is folded, or crossnorm, which exchanges in training only
-
-
-_LOCAL = ("gdn", "gdn1", "none", "crossnorm", "channel")
-"""Norms that work position by position and are not folded."""

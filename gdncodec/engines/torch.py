@@ -31,13 +31,18 @@ class TorchEngine:
     Args:
         model: the codec.
         device: a torch device; None takes the CPU.
+        threads: number of CPU threads, for the whole process; None leaves it as it is.
 
     Raises:
         UsageError: the device is unknown or not available.
     """
 
-    def __init__(self, model: Model, device: str | None = None) -> None:
+    name = "torch"
+
+    def __init__(self, model: Model, device: str | None = None, threads: int | None = None) -> None:
         self._model = model
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.pixel_offset = model.config.pixel_offset
         """What is subtracted from samples in [0, 1] before the analysis."""
         try:

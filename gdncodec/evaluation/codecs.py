@@ -79,6 +79,8 @@ class CodecSpec:
         name: short and unique in one evaluation; names files.
         sources: name of an anchor; paths of model files; an architecture and its checkpoints.
         device: torch device of a learned codec.
+        engine: what runs a model of this package.
+        threads: number of its CPU threads.
         fast: use the faster settings of an anchor.
         norm: normalisation layer of a model.
         effort: of a model of this package, 0 to 9; None takes the default.
@@ -88,6 +90,8 @@ class CodecSpec:
     name: str
     sources: tuple[str, ...]
     device: str | None = None
+    engine: str = "auto"
+    threads: int | None = None
     fast: bool = False
     norm: str | None = None
     effort: int | None = None
@@ -114,6 +118,8 @@ class LearnedCodec:
         sources: names or paths of the models.
         device: a torch device; None takes the CPU.
         effort: 0 to 9, how long the encoder looks for better symbols; None takes the default.
+        engine: what runs the models, see :data:`gdncodec.engines.choice.ENGINES`.
+        threads: number of CPU threads; None leaves it to the engine.
 
     Raises:
         ModelError: there is no such model; or several are given and one has a variable rate.
@@ -125,11 +131,15 @@ class LearnedCodec:
         sources: tuple[str, ...],
         device: str | None = None,
         effort: int | None = None,
+        engine: str = "auto",
+        threads: int | None = None,
     ) -> None:
         from gdncodec.codec import Codec
 
         self.name = self.label = name
-        self._codecs = [Codec(find_model(source), device) for source in sources]
+        self._codecs = [
+            Codec(find_model(source), device, engine=engine, threads=threads) for source in sources
+        ]
         fixed = [codec.entry.config.fixed_quality for codec in self._codecs]
         if len(sources) > 1 and None in fixed:
             msg = f"{name}: only models of one rate make a curve together, {sources} are not"
@@ -160,7 +170,8 @@ class LearnedCodec:
         effort = "default effort" if self._effort is None else f"effort {self._effort}"
         return (
             f"gdncodec {__version__}, {models}; {config.norm} norm, {config.latent_channels} "
-            f"latent channels; {lambdas}; {effort}; {self._device or 'cpu'}"
+            f"latent channels; {lambdas}; {effort}; {self._codecs[0].engine.name}, "
+            f"{self._device or 'cpu'}"
         )
 
     def encode(self, image: RasterImage, quality: float) -> bytes:
@@ -187,7 +198,14 @@ class LearnedCodec:
         )
 
 
-def model_spec(text: str, *, device: str | None = None, effort: int | None = None) -> CodecSpec:
+def model_spec(
+    text: str,
+    *,
+    device: str | None = None,
+    effort: int | None = None,
+    engine: str = "auto",
+    threads: int | None = None,
+) -> CodecSpec:
     """Return the spec of a model as given on the command line.
 
     Args:
@@ -195,6 +213,8 @@ def model_spec(text: str, *, device: str | None = None, effort: int | None = Non
             curve, or ``LABEL=compressai:ARCHITECTURE:FILE,FILE,...`` for checkpoints of CompressAI.
         device: a torch device; None takes the CPU.
         effort: of a model of this package; it is added to the name, as in ``photo-e5``.
+        engine: what runs a model of this package.
+        threads: number of its CPU threads.
 
     Raises:
         ModelError: there is no such model or checkpoint.
@@ -218,7 +238,7 @@ def model_spec(text: str, *, device: str | None = None, effort: int | None = Non
     norm = entries[0].config.norm
     name = label or entries[0].name
     name = name if effort is None else f"{name}-e{effort}"
-    return CodecSpec("model", name, sources, device, norm=norm, effort=effort)
+    return CodecSpec("model", name, sources, device, engine, threads, norm=norm, effort=effort)
 
 
 def models_of_norms(norms: Sequence[str]) -> list[str]:
@@ -248,7 +268,9 @@ def open_codec(spec: CodecSpec) -> MeasuredCodec:
     if spec.kind == "anchor":
         return find_anchor(spec.name, fast=spec.fast)
     if spec.kind == "model":
-        return LearnedCodec(spec.name, spec.sources, spec.device, spec.effort)
+        return LearnedCodec(
+            spec.name, spec.sources, spec.device, spec.effort, spec.engine, spec.threads
+        )
     from gdncodec.compressai.measured import CompressAICodec
 
     return CompressAICodec(spec.name, spec.sources[0], spec.sources[1:], spec.device)

@@ -30,6 +30,8 @@ def compare_image(
     bpp: float | None = None,
     fast: bool = False,
     device: str | None = None,
+    engine: str = "auto",
+    threads: int | None = None,
     overwrite: bool = False,
     quiet: bool = False,
     say: Callable[[str], None] = lambda line: None,
@@ -46,6 +48,8 @@ def compare_image(
             the middle one of its qualities.
         fast: use the anchors' faster settings.
         device: torch device of the model.
+        engine: what runs the model, see :data:`gdncodec.engines.choice.ENGINES`.
+        threads: number of CPU threads.
         overwrite: replace a page that exists.
         quiet: show no progress.
         say: called with each line that the user should see.
@@ -59,7 +63,7 @@ def compare_image(
     check_installed("pytorch_msssim", "tqdm", extra="eval")
     if output.exists() and not overwrite:
         raise FileExistsError(output)
-    spec = model_spec(model or "", device=device)
+    spec = model_spec(model or "", device=device, engine=engine, threads=threads)
     found, missing = installed_anchors(anchors, fast)
     specs = [spec, *found]
     for reason in missing:

@@ -1,6 +1,5 @@
 """Runs a function on many tasks, in this process or in several."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -8,6 +7,7 @@ from multiprocessing import get_context
 from typing import NamedTuple, TypeVar
 
 from gdncodec.errors import one_line
+from gdncodec.threads import processors
 
 __all__ = ["Failed", "in_parallel"]
 
@@ -36,7 +36,7 @@ def in_parallel(
         for task in tasks:
             yield task, attempt(task)
         return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, processors() // jobs)
     # Forking a process that has run torch may deadlock the child.
     with ProcessPoolExecutor(jobs, get_context("spawn"), _set_threads, (threads,)) as pool:
         running = {pool.submit(attempt, task): task for task in tasks}

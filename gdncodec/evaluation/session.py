@@ -22,6 +22,7 @@ from gdncodec.evaluation.shown import Shown
 from gdncodec.evaluation.summary import Summary, summarise, write_files
 from gdncodec.evaluation.visuals import show_at_sizes
 from gdncodec.extras import check_installed
+from gdncodec.threads import processors
 
 __all__ = ["EvaluationRequest", "run_evaluation"]
 
@@ -54,6 +55,8 @@ class EvaluationRequest:
         fast: use the anchors' faster settings.
         jobs: number of processes.
         device: torch device of the models; None takes the CPU.
+        engine: what runs the models, see :data:`gdncodec.engines.choice.ENGINES`.
+        threads: CPU threads of each process; None divides the processors among them.
         resume: keep earlier measurements in the folder.
         quiet: show no progress.
     """
@@ -72,6 +75,8 @@ class EvaluationRequest:
     fast: bool = False
     jobs: int = 1
     device: str | None = None
+    engine: str = "auto"
+    threads: int | None = None
     resume: bool = True
     quiet: bool = False
 
@@ -93,7 +98,13 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
     published = [read_curve(path) for path in request.published]
     models = dict.fromkeys([*request.models, *models_of_norms(request.norms)])
     specs = [
-        model_spec(text, device=request.device, effort=effort)
+        model_spec(
+            text,
+            device=request.device,
+            effort=effort,
+            engine=request.engine,
+            threads=request.threads or max(1, processors() // request.jobs),
+        )
         for text in models or [""]
         for effort in request.efforts or [None]
     ]

@@ -1,0 +1,217 @@
+"""The engines against each other, and how one is chosen."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from threadpoolctl import threadpool_info
+
+from gdncodec.catalog import find_model
+from gdncodec.codec import Codec
+from gdncodec.config import ModelConfig
+from gdncodec.engines import numpy as numpy_engine
+from gdncodec.engines.choice import open_engine
+from gdncodec.engines.numpy import NumpyEngine
+from gdncodec.engines.torch import TorchEngine
+from gdncodec.errors import ModelError, UsageError
+from gdncodec.images.raster import RasterImage
+from gdncodec.modelfile import Model, load_model
+from gdncodec.nn.inference import fold
+from gdncodec.nn.model import CodecModel
+from gdncodec.threads import one_blas_thread
+
+SAMPLE = Path(__file__).parents[1] / "data" / "astronaut.png"
+LOCAL = [
+    "gdn", "gdn1", "gdn:beta_min=0.01", "none", "channel", "channel:eps=0.1", "crossnorm", "batch",
+]  # fmt: skip
+
+
+def made(norm, padding="replicate"):
+    """Return a model of a norm whose parameters are off their initial values."""
+    torch.manual_seed(0)
+    folded = norm == "batch"
+    config = ModelConfig(
+        norm=norm,
+        synthesis_norm=norm,
+        widths=(6, 20, 10),
+        synthesis_widths=(18, 8, 10),
+        latent_channels=12,
+        padding=padding,
+        folded=folded,
+    )
+    network = CodecModel(ModelConfig(**{**vars(config), "folded": False})).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.1 * torch.randn_like(parameter) * (parameter.abs().mean() + 0.1)
+    tensors = {}
+    for name, net in (("analysis", network.g_a), ("synthesis", network.g_s)):
+        for key, value in (fold(net) if folded else net).state_dict().items():
+            tensors[f"{name}.{key}"] = value.numpy()
+    return Model(config, tensors)
+
+
+def at(model, quality=37.5):
+    return NumpyEngine(model).at(quality), TorchEngine(model).at(quality)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def assert_close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("padding", ["replicate", "zeros"])
+@pytest.mark.parametrize("norm", LOCAL)
+def test_numpy_computes_what_torch_does(norm, padding, rng):
+    ours, theirs = at(made(norm, padding))
+    x = rng.integers(0, 256, (48, 80, 3), np.uint8)
+    assert_close(ours.analysis(x), theirs.analysis(x))
+    deep = x.astype(np.uint16) * 257
+    assert_close(ours.analysis(deep), theirs.analysis(deep))
+    y = rng.normal(0, 2, (12, 3, 5)).astype(np.float32)
+    for depth in (8, 16):
+        found, expected = ours.synthesis(y, depth), theirs.synthesis(y, depth)
+        assert found.dtype == expected.dtype
+        assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("padding", ["replicate", "zeros"])
+@pytest.mark.parametrize("norm", LOCAL)
+def test_numpy_has_the_gradient_of_torch(norm, padding, rng):
+    ours, theirs = at(made(norm, padding))
+    y = rng.normal(0, 2, (12, 3, 5)).astype(np.float32)
+    x, where = rng.integers(0, 256, (37, 60, 3), np.uint8), (slice(3, 40), slice(10, 70))
+    assert_close(ours.error_gradient(y, x, where), theirs.error_gradient(y, x, where))
+
+
+def test_numpy_estimates_the_curvature_that_torch_does(rng):
+    """With other random signs: of one channel the estimates are noisy, of all they agree."""
+    ours, theirs = at(made("gdn1"))
+    y = rng.normal(0, 2, (12, 40, 40)).astype(np.float32)
+    found, expected = ours.curvature(y), theirs.curvature(y)
+    assert found.shape == expected.shape == (12,)
+    assert found.mean() == pytest.approx(expected.mean(), rel=0.1)
+
+
+def test_all_engines_give_nearly_the_same_symbols_and_pixels():
+    with Image.open(SAMPLE) as image:
+        photo = RasterImage(np.asarray(image.convert("RGB"))[:300, :400])
+    codecs = [Codec(engine=name) for name in ("numpy", "torch")]
+    for quality in (0, 50, 100):
+        point = codecs[0].model.at(quality)
+        padded = photo.pixels[:288, :400].copy()
+        one, two = (point.quantise(c.engine.at(quality).analysis(padded)) for c in codecs)
+        assert (one != two).sum() <= 2  # of values that are halfway between two symbols
+        data = codecs[0].compress(photo, quality)
+        pixels = [codec.decompress(data).pixels.astype(int) for codec in codecs]
+        assert np.abs(pixels[0] - pixels[1]).max() <= 1
+        assert (pixels[0] != pixels[1]).mean() < 1e-3
+
+
+def test_effort_saves_bits_without_torch_as_well():
+    with Image.open(SAMPLE) as image:
+        part = np.asarray(image.convert("RGB"))[100:228, 100:228]
+    costs = []
+    for effort in (0, 3):
+        codec = Codec(engine="numpy")
+        data = codec.compress(RasterImage(part), 50, effort=effort)
+        mse = np.square(codec.decompress(data).pixels.astype(float) - part).mean()
+        costs.append(8 * len(data) / part[..., 0].size + codec.model.at(50).rate_weight * mse)
+    assert costs[1] < 0.99 * costs[0]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_result_does_not_depend_on_chunks_and_threads(threads, rng, monkeypatch):
+    model = made("gdn1")
+    x = rng.integers(0, 256, (160, 96, 3), np.uint8)
+    whole = NumpyEngine(model, 1).at(50)
+    expected = whole.analysis(x)
+    monkeypatch.setattr(numpy_engine, "_CHUNK", 3000)
+    parts = NumpyEngine(model, threads).at(50)
+    assert_close(parts.analysis(x), expected)
+    decoded = parts.synthesis(expected, 16).astype(int)
+    assert np.abs(decoded - whole.synthesis(expected, 16)).max() <= 1
+
+
+def test_auto_takes_numpy_where_it_can():
+    model = load_model(find_model())
+    assert open_engine(model).name == "numpy"
+    assert open_engine(model, "torch").name == "torch"
+    assert open_engine(model, device="cpu", threads=2).threads == 2
+    assert open_engine(made("instance")).name == "torch"
+
+
+def test_engines_that_cannot_be_are_refused():
+    model = load_model(find_model())
+    with pytest.raises(UsageError, match="engine must be one of auto, numpy, torch, got 'jax'"):
+        open_engine(model, "jax")
+    with pytest.raises(UsageError, match="numpy runs on the CPU only, got device 'cuda'"):
+        open_engine(model, "numpy", device="cuda")
+    with pytest.raises(ModelError, match="the engine numpy cannot run norm instance"):
+        open_engine(made("instance"), "numpy")
+    with pytest.raises(UsageError, match="'nowhere' cannot be used"):
+        open_engine(model, device="nowhere")
+
+
+def test_images_need_no_torch_and_a_norm_that_does_says_so(tmp_path):
+    code = """
+import sys
+sys.modules["torch"] = None
+import numpy as np
+import gdncodec
+from PIL import Image
+image = Image.fromarray(np.zeros((40, 50, 3), np.uint8))
+data = gdncodec.compress(image, effort=1)
+assert gdncodec.decompress(data).shape == (40, 50, 3)
+from gdncodec.engines.choice import open_engine
+from gdncodec.modelfile import Model
+from gdncodec.config import ModelConfig
+try:
+    open_engine(Model(ModelConfig(norm="layer"), {}))
+except gdncodec.GdnCodecError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stdout == "torch not installed: pip install 'gdncodec[train]'\n", run.stderr
+
+
+def blas_threads():
+    """Return the threads of NumPy's own BLAS; other libraries bring theirs."""
+    own = [lib for lib in threadpool_info() if "numpy" in lib["filepath"]]
+    return {lib["num_threads"] for lib in own if lib["user_api"] == "blas"}
+
+
+def test_the_blas_gets_its_threads_back():
+    before = blas_threads()
+    with one_blas_thread():
+        assert blas_threads() <= {1}  # a BLAS that nothing can limit is not listed
+        with one_blas_thread():
+            pass
+        assert blas_threads() <= {1}
+    assert blas_threads() == before
+
+
+def test_the_blas_gets_its_threads_back_from_several_threads():
+    before = blas_threads()
+    entered, leave = threading.Event(), threading.Event()
+
+    def other():
+        with one_blas_thread():
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=other)
+    with one_blas_thread():
+        thread.start()
+        entered.wait()
+    leave.set()
+    thread.join()
+    assert blas_threads() == before
