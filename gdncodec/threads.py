@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["one_blas_thread", "processors"]
+
+
+_LOCK = threading.Lock()
+_inside = 0
+_limit: Any = None
 
 
 def processors() -> int:
@@ -28,11 +34,30 @@ def one_blas_thread() -> Iterator[None]:
 
     Matrix products here are either small or divided among threads already, and the threads of a
     BLAS that wait for work take the processors away from others: beside two busy processes they
-    made the entropy coder seven times slower. The limit applies to the whole process. Of several
-    threads that use this, the first sets and restores it.
+    made the entropy coder seven times slower. The limit applies to the whole process; the last of
+    several threads to leave a block restores what there was before the first one entered.
     """
-    with _controller().limit(limits=1, user_api="blas"):
+    global _inside, _limit
+    with _LOCK:
+        _inside += 1
+        if _inside == 1:
+            _limit = _controller().limit(limits=1, user_api="blas")
+    try:
         yield
+    finally:
+        with _LOCK:
+            _inside -= 1
+            if _inside == 0:
+                _take_over()
+                _limit.restore_original_limits()
+                _take_over()
+
+
+def _take_over() -> None:
+    """Let any thread set the limit: since version 3.7 threadpoolctl heeds only the first one."""
+    clear = getattr(OpenBLASController, "clear_controlling_thread", None)
+    if clear:
+        clear(force=True)
 
 
 @lru_cache(maxsize=1)
