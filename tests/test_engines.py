@@ -1,5 +1,6 @@
 """The engines against each other, and how one is chosen."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -215,3 +216,35 @@ def test_the_blas_gets_its_threads_back_from_several_threads():
     leave.set()
     thread.join()
     assert blas_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["train", "--data", ".", "--out", "run"], "train"),
+        (["models", "import", "a.png"], "train"),
+        (["eval", "a.png", "--out", "out"], "eval"),
+        (["compare", "a.png"], "eval"),
+        (["compress", "a.png", "--target-ms-ssim", "0.9"], "eval"),
+        (["compress", "a.png", "--device", "cuda"], "train"),
+        (["compress", "a.png", "--engine", "torch"], "train"),
+    ],
+)
+def test_commands_that_need_torch_name_the_extra(tmp_path, arguments, extra):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    code = (
+        "import sys; sys.modules['torch'] = None; from gdncodec.cli import main; "
+        f"main({arguments!r})"
+    )
+    path = str(Path(__file__).parents[1])
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stderr == f"Error: torch not installed: pip install 'gdncodec[{extra}]'\n"
+    assert run.returncode == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png"]

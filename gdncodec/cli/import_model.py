@@ -8,6 +8,7 @@ import click
 from gdncodec.cli import options
 from gdncodec.cli.files import refuse_existing
 from gdncodec.errors import UsageError
+from gdncodec.extras import check_installed
 
 __all__ = ["import_model"]
 
@@ -41,6 +42,7 @@ def import_model(
     CompressAI publishes, or taken to be the defaults of its examples/train.py.
     """
     path, wanted = _destination(checkpoint, name, output, force)
+    check_installed("torch", extra="train")
     from gdncodec.compressai.conversion import import_compressai
     from gdncodec.modelfile import save_model
 

@@ -176,7 +176,7 @@ class Aim:
 
 
 def _ms_ssim() -> Callable[[Any, Any], float]:
-    check_installed("pytorch_msssim", extra="eval")
+    check_installed("torch", "pytorch_msssim", extra="eval")
     from gdncodec.evaluation.metrics import ms_ssim
 
     return ms_ssim

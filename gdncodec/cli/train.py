@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gdncodec.cli import options
+from gdncodec.extras import check_installed
 
 __all__ = ["train"]
 
@@ -118,6 +119,7 @@ def train(threads: int | None, verbose: bool, quiet: bool, **given: Any) -> None
     Ctrl-C or SIGTERM stop a run early but save everything; --resume continues it. With
     `torchrun --nproc-per-node=N train.py` and the same options, N processes train together.
     """
+    check_installed("torch", extra="train")
     from gdncodec.training.session import run_session
 
     if threads:

@@ -60,7 +60,7 @@ def compare_image(
         GdnCodecError: the model is missing or damaged.
         UsageError: a name is unknown, or both sizes are given.
     """
-    check_installed("pytorch_msssim", "tqdm", extra="eval")
+    check_installed("torch", "pytorch_msssim", "tqdm", extra="eval")
     if output.exists() and not overwrite:
         raise FileExistsError(output)
     spec = model_spec(model or "", device=device, engine=engine, threads=threads)

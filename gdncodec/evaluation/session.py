@@ -93,7 +93,7 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
         GdnCodecError: a model or a result file is missing or damaged.
         UsageError: a name is unknown, or given twice.
     """
-    check_installed("bjontegaard", "matplotlib", "pytorch_msssim", "tqdm", extra="eval")
+    check_installed("torch", "bjontegaard", "matplotlib", "pytorch_msssim", "tqdm", extra="eval")
     paths = find_images(request.images)
     published = [read_curve(path) for path in request.published]
     models = dict.fromkeys([*request.models, *models_of_norms(request.norms)])
