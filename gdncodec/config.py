@@ -22,6 +22,7 @@ __all__ = [
     "Metric",
     "ModelConfig",
     "Padding",
+    "quality_at",
     "rate_position",
 ]
 
@@ -76,8 +77,8 @@ def rate_position(quality: _Quality) -> _Quality:
     return t * (1 - _BEND + _BEND * t)
 
 
-def _quality_at(place: float) -> float:
-    """Return the quality at a position; the inverse of :func:`rate_position`."""
+def quality_at(place: float) -> float:
+    """Return the quality at a position from 0 to 1; the inverse of :func:`rate_position`."""
     straight = 1 - _BEND
     return 100 * (math.sqrt(straight**2 + 4 * _BEND * place) - straight) / (2 * _BEND)
 
@@ -155,7 +156,7 @@ class ModelConfig:
             return None
         first, last = QUALITY_LAMBDAS[self.metric]
         part = math.log(low / first) / math.log(last / first)
-        return round(_quality_at(min(max(part, 0.0), 1.0)), 2)
+        return round(quality_at(min(max(part, 0.0), 1.0)), 2)
 
     def lambda_at(self, quality: _Quality) -> _Quality:
         """Return lambda at a quality, or at a tensor of them: see :func:`rate_position`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,9 +19,11 @@ from gdncodec.entropy.contexts import (
     SILENT,
     Contexts,
     Plan,
+    Step,
     levels_of,
 )
 from gdncodec.entropy.phases import PHASES, Magnitudes, by_phase
+from gdncodec.threads import one_blas_thread, processors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,11 +127,20 @@ def _choose_tables(
 ) -> tuple[float, float, NDArray[np.intp]]:
     """Return bits, bits with one table per channel, and the tables, from counts (M, 3, 16, n)."""
     own = counts.sum(axis=(1, 2), keepdims=True)
-    bits, own_bits = counts @ costs.T, own @ costs.T
+    bits, own_bits = _bits(counts, costs), _bits(own, costs)
     prior = own_bits * (_PRIOR / np.maximum(own.sum(axis=-1, keepdims=True), 1))
     tables = (bits + prior).argmin(axis=-1)
     total = float(np.take_along_axis(bits, tables[..., None], axis=-1).sum())
     return total, float(own_bits.min(axis=-1).sum()), tables
+
+
+def _bits(counts: NDArray[np.float32], costs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``counts @ costs.T``, without the rows and columns of counts that are all zero."""
+    flat = counts.reshape(-1, counts.shape[-1])
+    rows, columns = flat.any(axis=1), flat.any(axis=0)
+    found = np.zeros((len(flat), len(costs)), np.float32)
+    found[rows] = flat[rows][:, columns] @ costs[:, columns].T
+    return found.reshape(*counts.shape[:-1], len(costs))
 
 
 def _idle(latents: list[NDArray[np.float32]], gain: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -232,21 +245,31 @@ def _histograms(
     plan: Plan,
 ) -> NDArray[np.float32]:
     """Return counts (M, 3, 16, 512) of the symbols by channel, phase and level, escapes last."""
-    m = gain.size
-    found = [np.empty(0, np.int32)]
-    for y in latents:
+
+    def indices(y: NDArray[np.float32]) -> list[NDArray[np.int32]]:
+        """Return for each step the place of every symbol in counts (channels, 16, 512), flat."""
         symbols = _symbols(y, gain)
         entries = by_phase(
             np.where(np.abs(symbols) > _LARGEST, np.int32(_SIZE - 1), symbols + _LARGEST)
         )
         magnitudes = Magnitudes.of(symbols)
+        found = []
         for step in plan.steps:
-            levels = levels_of(step, magnitudes)
-            first = (step.channels[:, None] * PHASES + step.phase).astype(np.int32) * LEVELS
-            index = (first + levels) * _SIZE + entries[step.phase][step.channels]
-            found.append(index.ravel())
-    counts = np.bincount(np.concatenate(found), minlength=m * PHASES * LEVELS * _SIZE)
-    return counts.reshape(m, PHASES, LEVELS, _SIZE).astype(np.float32)
+            first = LEVELS * np.arange(len(step.channels), dtype=np.int32)[:, None]
+            index = (first + levels_of(step, magnitudes)) * _SIZE
+            found.append((index + entries[step.phase][step.channels]).ravel())
+        return found
+
+    def count(step: Step, places: tuple[NDArray[np.int32], ...]) -> None:
+        shape = (len(step.channels), LEVELS, _SIZE)
+        counted = np.bincount(np.concatenate(places), minlength=math.prod(shape))
+        counts[step.channels, step.phase] = counted.reshape(shape)
+
+    counts = np.zeros((gain.size, PHASES, LEVELS, _SIZE), np.float32)
+    with one_blas_thread(), ThreadPoolExecutor(processors()) as pool:
+        places = list(pool.map(indices, latents))
+        list(pool.map(count, plan.steps, zip(*places, strict=True)))
+    return counts
 
 
 def fit_bank(histograms: NDArray[Any], tables: int = _TABLES) -> Tables:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from functools import partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from gdncodec.config import DOWNSAMPLING
+from gdncodec.config import DOWNSAMPLING, quality_at, rate_position
 from gdncodec.entropy.contexts import QUALITY_ROWS, SILENT
 from gdncodec.entropy.fitting import fit_contexts
 from gdncodec.modelfile import Model
@@ -19,6 +19,8 @@ from gdncodec.nn.nodes import place
 from gdncodec.tiles.geometry import SLICE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from gdncodec.nn.model import CodecModel
@@ -63,7 +65,7 @@ def export_model(
 
     chosen = random.Random(seed).sample(images, min(limit, len(images)))
     gains = np.stack([model.at(row).gain for row in range(QUALITY_ROWS)])
-    tables, contexts, report = fit_contexts(partial(_latents, network, chosen), gains)
+    tables, contexts, report = fit_contexts(_interpolated(network, chosen), gains)
     tensors["tables.frequencies"] = tables.frequencies
     tensors["tables.halfwidths"] = tables.halfwidths
     for field in dataclasses.fields(contexts):
@@ -106,6 +108,30 @@ def _without_silent(model: Model) -> Model:
         for axis in along:
             tensors[name] = tensors[name].take(kept, axis)
     return Model(dataclasses.replace(model.config, latent_channels=int(kept.size)), tensors)
+
+
+def _interpolated(
+    network: CodecModel, images: list[NDArray[np.uint8]]
+) -> Callable[[float], list[NDArray[np.float32]]]:
+    """Return a function of the quality that gives the latents (M, rows, columns) of images.
+
+    They are computed at the nodes, and linear in between as the conditioning of the transforms is.
+    All are kept, up to 5 MB for each image and node.
+    """
+    segments = network.config.gain_nodes - 1
+    at_node = lru_cache(maxsize=None)(
+        lambda node: _latents(network, images, quality_at(node / segments))
+    )
+
+    def at(quality: float) -> list[NDArray[np.float32]]:
+        place = rate_position(quality) * segments
+        left = min(int(place), segments - 1)
+        part = np.float32(place - left)
+        if part < 1e-6:
+            return at_node(left)
+        return [a + part * (b - a) for a, b in zip(at_node(left), at_node(left + 1), strict=True)]
+
+    return at
 
 
 @torch.inference_mode()
