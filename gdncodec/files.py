@@ -69,12 +69,13 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
     temporary = Path(name)
     os.close(handle)
     try:
-        yield temporary
+        with _naming(path):
+            yield temporary
         # mkstemp makes private files; the result gets the permissions of any new file.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
-        with temporary.open("rb") as file:
+        with _naming(path), temporary.open("rb") as file:
             os.fsync(file.fileno())
         if overwrite:
             temporary.replace(path)
@@ -82,6 +83,17 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
             _move_without_replacing(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Add the path to system errors that name no file, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def remove_leftovers(folder: Path) -> None:

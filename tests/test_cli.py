@@ -123,6 +123,36 @@ def test_a_full_disk_leaves_nothing_behind(folder, monkeypatch):
     assert names(folder) == ["img.png"]
 
 
+@pytest.mark.parametrize(
+    "output",
+    ["a.jpg", "a.tiff", "a.bmp", "a.ppm", "a.dds", "a.pcx", "a.jp2", "a.webp", "a.png", "a.gdn"],
+)
+def test_a_disk_that_fills_up_loses_nothing_and_is_named(folder, output):
+    """What is written is cut off at several lengths, as by ``prlimit --fsize``."""
+    run("compress", "img.png", "-o", "good.gdn")
+    words = ["compress", "img.png"] if output == "a.gdn" else ["decompress", "good.gdn"]
+    run(*words, "-o", "whole" + output[1:])
+    size = (folder / f"whole{output[1:]}").stat().st_size
+    (folder / output).write_bytes(b"old")
+    before = names(folder)
+    for limit in (0, 1, 1000, size // 2, size - 1):
+        code = (
+            f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit},) * 2); "
+            f"from gdncodec.cli import main; main({[*words, '-o', output, '--force']!r})"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(gdncodec.__file__).parents[1])},
+        )
+        assert ended.returncode == 1, limit
+        assert ended.stderr == f"Error: {folder / output}: File too large\n"
+        assert (folder / output).read_bytes() == b"old"
+        assert names(folder) == before
+
+
 def test_a_link_stays_and_a_device_is_never_replaced(folder):
     (folder / "real.gdn").write_bytes(b"old")
     (folder / "link.gdn").symlink_to("real.gdn")

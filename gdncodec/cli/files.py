@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gdncodec.errors import FormatError, UsageError
-from gdncodec.files import STREAM, read_data, write_data, write_safely
+from gdncodec.files import STREAM, read_data, write_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,14 +77,9 @@ def _pillow_limit(max_pixels: int) -> Iterator[None]:
 
 def write_output(output: Path, image: Image.Image, format_name: str, force: bool) -> None:
     """Write an image to a file or to standard output, and print what the format does not keep."""
-    from gdncodec.images.writing import write_image
+    from gdncodec.images.writing import encoded
 
-    if output == STREAM:
-        data = io.BytesIO()
-        lost = write_image(data, image, format_name=format_name)
-        write_data(output, data.getvalue(), overwrite=force)
-    else:
-        with write_safely(output, overwrite=force) as temporary:
-            lost = write_image(temporary, image, format_name=format_name)
+    data, lost = encoded(image, format_name)
+    write_data(output, data, overwrite=force)
     for notice in lost:
         click.echo(f"{output}: {notice}", err=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from gdncodec.images.writing import write_image
+from gdncodec.files import write_data
+from gdncodec.images.writing import encoded
 
 __all__ = ["has_display", "write_view"]
 
@@ -50,7 +51,7 @@ def write_view(image: Image.Image, name: str, facts: str) -> tuple[Path, Path]:
     """
     folder = Path(tempfile.mkdtemp(prefix="gdncodec-"))
     png, page = folder / "image.png", folder / "image.html"
-    write_image(png, image, format_name="PNG")
+    write_data(png, encoded(image, "PNG")[0], overwrite=False)
     text = _PAGE.format(title=html.escape(name), facts=html.escape(facts), source=png.name)
-    page.write_text(text, encoding="utf-8")
+    write_data(page, text.encode(), overwrite=False)
     return png, page

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gdncodec.errors import GdnCodecError
+from gdncodec.files import write_data
 from gdncodec.measures import ms_ssim_db
 
 if TYPE_CHECKING:
@@ -128,4 +129,5 @@ def write_curve(path: Path, curve: Curve) -> None:
             for key, values in curve.results.items()
         },
     }
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    write_data(path, text.encode(), overwrite=True)

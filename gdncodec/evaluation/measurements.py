@@ -11,6 +11,7 @@ import numpy as np
 
 from gdncodec.errors import ImageError
 from gdncodec.evaluation.curves import Curve
+from gdncodec.files import write_data
 from gdncodec.measures import ms_ssim_db
 
 __all__ = [
@@ -150,7 +151,7 @@ class MeasurementStore:
             for line in text.splitlines():
                 self._take(line)
             if text and not text.endswith("\n"):
-                path.write_text(text + "\n", "utf-8")  # close the line that was cut off
+                write_data(path, f"{text}\n".encode(), overwrite=True)  # close a line cut off
 
     def get(self, digest: str, key: str, quality: float) -> Measurement | None:
         """Return the measurement of an image by a codec at a quality, if there is one."""

@@ -1,5 +1,6 @@
 """Plots of an evaluation, each as PNG and SVG."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from gdncodec.evaluation.curves import Curve
 from gdncodec.evaluation.deltas import savings
+from gdncodec.files import write_data
 
 __all__ = ["COLOURS", "colour_of", "write_plots"]
 
@@ -163,8 +165,11 @@ def _save(figure: Any, stem: Path) -> list[Path]:
     from matplotlib import rc_context
 
     paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
-    figure.savefig(paths[0], dpi=150, metadata={"Software": None})
+    png, svg = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
     # Without date and with fixed names inside, the same numbers give the same file.
     with rc_context({"svg.hashsalt": "gdncodec", "svg.fonttype": "path"}):
-        figure.savefig(paths[1], metadata={"Date": None})
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    for path, data in zip(paths, (png, svg), strict=True):
+        write_data(path, data.getvalue(), overwrite=True)
     return paths

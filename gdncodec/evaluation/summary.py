@@ -22,6 +22,7 @@ from gdncodec.evaluation.tables import (
     points_table,
     write_csv,
 )
+from gdncodec.files import write_data
 
 __all__ = ["Summary", "summarise", "write_files"]
 
@@ -153,10 +154,11 @@ def write_files(
     for curve in summary.curves:
         if curve.per_image:
             write_curve(folder / "curves" / f"{_file_name(curve.name)}.json", curve)
-    (folder / "bd.json").write_text(_bd_json(summary), "utf-8")
+    write_data(folder / "bd.json", _bd_json(summary).encode(), overwrite=True)
     tables = _tables(summary)
     heading = _heading(evaluation)
-    (folder / "summary.md").write_text(_markdown(heading, evaluation, summary, tables), "utf-8")
+    text = _markdown(heading, evaluation, summary, tables)
+    write_data(folder / "summary.md", text.encode(), overwrite=True)
     if summary.curves:
         write_plots(folder / "plots", summary.curves, summary.models, summary.reference)
     failures = [Table("Not measured", ("what", "why"), [_failed(f) for f in evaluation.failures])]

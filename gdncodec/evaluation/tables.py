@@ -1,6 +1,7 @@
 """Results as CSV and Markdown."""
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from gdncodec.evaluation.curves import Curve
 from gdncodec.evaluation.deltas import Comparison
 from gdncodec.evaluation.measurements import Measurement
+from gdncodec.files import write_data
 
 __all__ = [
     "HEADINGS",
@@ -111,16 +113,17 @@ def write_csv(path: Path, measurements: Iterable[Measurement]) -> None:
     """Write every measurement as a line, sorted by image, codec and quality."""
     rows = sorted(measurements, key=lambda m: (m.image, m.codec, m.quality))
     metrics = [name for name in _METRICS if any(name in m.metrics for m in rows)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["image", "width", "height", "codec", "quality", "bytes", "bpp", "bpp_estimate"]
-            + [name.replace("-", "_") for name in metrics]
-            + ["encoding_time", "decoding_time"]
-        )
-        for m in rows:
-            estimate = "" if m.estimated_bits is None else f"{m.estimated_bpp:.6f}"
-            values = [f"{m.metrics[name]:.6f}" if name in m.metrics else "" for name in metrics]
-            what = [m.image, m.width, m.height, m.codec, f"{m.quality:g}"]
-            times = [f"{m.encoding_time:.5f}", f"{m.decoding_time:.5f}"]
-            writer.writerow([*what, m.size, f"{m.bpp:.6f}", estimate, *values, *times])
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        ["image", "width", "height", "codec", "quality", "bytes", "bpp", "bpp_estimate"]
+        + [name.replace("-", "_") for name in metrics]
+        + ["encoding_time", "decoding_time"]
+    )
+    for m in rows:
+        estimate = "" if m.estimated_bits is None else f"{m.estimated_bpp:.6f}"
+        values = [f"{m.metrics[name]:.6f}" if name in m.metrics else "" for name in metrics]
+        what = [m.image, m.width, m.height, m.codec, f"{m.quality:g}"]
+        times = [f"{m.encoding_time:.5f}", f"{m.decoding_time:.5f}"]
+        writer.writerow([*what, m.size, f"{m.bpp:.6f}", estimate, *values, *times])
+    write_data(path, file.getvalue().encode(), overwrite=True)

@@ -16,6 +16,7 @@ from gdncodec.evaluation.metrics import measure
 from gdncodec.evaluation.opening import opened
 from gdncodec.evaluation.parallel import Failed, in_parallel
 from gdncodec.evaluation.shown import Shown, as_webp
+from gdncodec.files import write_data
 from gdncodec.tiles.transforms import Progress
 
 __all__ = ["show_at_sizes"]
@@ -95,8 +96,8 @@ def _show(task: _Task) -> Shown:
         ms_ssim_db=metrics["ms-ssim-db"],
         pixels=as_webp(Image.fromarray(decoded)),
     )
-    pixels.write_bytes(shown.pixels)
+    write_data(pixels, shown.pixels, overwrite=True)
     fields = asdict(shown)
     del fields["pixels"]
-    record.write_text(json.dumps(fields), "utf-8")
+    write_data(record, json.dumps(fields).encode(), overwrite=True)
     return shown

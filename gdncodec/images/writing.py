@@ -1,8 +1,10 @@
-"""Converts decoded images to Pillow images, and writes them to files."""
+"""Converts decoded images to Pillow images, and to the bytes of files."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO
+import io
+import struct
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -17,12 +19,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["as_image", "output_format", "pillow_mode", "write_image"]
+__all__ = ["as_image", "encoded", "output_format", "pillow_mode"]
 
 # Formats in which Pillow stores alpha without loss.
 _HOLD_ALPHA = {"DDS", "JPEG2000", "PNG", "SGI", "TGA", "TIFF", "WEBP"}
 _HOLD_METADATA = {"AVIF", "JPEG", "PNG", "WEBP"}
 _RESIZE = {"ICNS", "ICO"}
+# What Pillow and its plugins raise on metadata or images that they cannot write.
+_FAILURES = (OSError, ValueError, KeyError, TypeError, SyntaxError, struct.error)
+
 _PNG_LEVEL = 3  # of zlib: 0.03 s instead of 0.08 for 768 x 512 pixels, and at most 2 % more bytes
 _HOLD_16_BITS = {"JPEG2000", "PNG", "PPM", "TIFF"}
 
@@ -74,13 +79,17 @@ def output_format(path: Path, name: str | None = None) -> str:
     return found
 
 
-def write_image(
-    target: Path | BinaryIO, image: Image.Image, *, format_name: str
-) -> tuple[str, ...]:
-    """Write a decoded image, with the metadata in its ``info``.
+def encoded(image: Image.Image, format_name: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return a decoded image as the bytes of a file, with the metadata in its ``info``.
+
+    In memory, because Pillow does not notice if the end of a file does not fit on the disk.
+
+    Args:
+        image: the image.
+        format_name: Pillow's name of the format.
 
     Returns:
-        What the format does not keep, one line each.
+        The bytes, and what the format does not keep, one line each.
 
     Raises:
         ImageError: the format cannot hold the image.
@@ -108,11 +117,22 @@ def write_image(
         options["compress_level"] = _PNG_LEVEL
     if format_name in ("AVIF", "JPEG", "WEBP"):
         options["quality"] = 95
-    try:
-        image.save(target, format=format_name, **options)
-    except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk, not the image
-        msg = f"cannot be written as {format_name} ({error})"
-        raise ImageError(msg) from error
-    return tuple(f"{format_name} does not keep the {key}" for key in sorted(lost))
+    metadata = [key for key in ("exif", "icc_profile", "xmp", "pnginfo") if key in options]
+    # If Pillow fails, as on damaged EXIF or on more than a JPEG can hold, try without each of the
+    # metadata, and then without any.
+    for left_out in dict.fromkeys([(), *((key,) for key in metadata), tuple(metadata)]):
+        try:
+            data = _saved(image, format_name, {k: options[k] for k in options if k not in left_out})
+        except _FAILURES as error:
+            failure = error
+            continue
+        lost |= {"xmp" if key == "pnginfo" else key for key in left_out}
+        return data, tuple(f"{format_name} does not keep the {key}" for key in sorted(lost))
+    msg = f"cannot be written as {format_name} ({failure})"
+    raise ImageError(msg) from failure
+
+
+def _saved(image: Image.Image, format_name: str, options: dict[str, Any]) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format=format_name, **options)
+    return file.getvalue()
