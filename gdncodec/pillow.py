@@ -46,6 +46,7 @@ class GdnImageFile(ImageFile.ImageFile):
     format_description = "gdncodec image"
     is_animated = False
     n_frames = 1
+    _waiting = False  # for the pixels; copies and unpickled images have theirs
 
     def _open(self) -> None:
         assert self.fp is not None

@@ -1,4 +1,6 @@
+import copy
 import io
+import pickle
 import subprocess
 import sys
 import warnings
@@ -254,3 +256,18 @@ def test_verify_finds_damage_without_decoding(path, tmp_path):
     (tmp_path / "damaged.gdn").write_bytes(data)
     with Image.open(tmp_path / "damaged.gdn") as image, pytest.raises(OSError, match="damaged"):
         image.verify()
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize(
+    "again",
+    [copy.copy, copy.deepcopy, lambda image: pickle.loads(pickle.dumps(image))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_images_can_be_copied_and_sent_to_other_processes(file, loaded, again):
+    with Image.open(io.BytesIO(file)) as image:
+        if loaded:
+            image.load()
+        other = again(image)
+        assert other.tobytes() == image.tobytes()
+        assert (other.mode, other.size, other.info) == (image.mode, image.size, image.info)
