@@ -165,6 +165,24 @@ def test_a_link_stays_and_a_device_is_never_replaced(folder):
     assert (folder / "pipe.gdn").is_fifo()
 
 
+def test_ctrl_c_ends_by_the_signal_and_leaves_no_partial_file(folder):
+    code = (
+        "import os, signal\n"
+        "from gdncodec.cli import main\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGINT)\n"
+        "main(['compress', 'img.png'])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(gdncodec.__file__).parents[1])},
+    )
+    assert ended.returncode == -signal.SIGINT  # 130 for a shell
+    assert names(folder) == ["img.png"]
+    assert ended.stderr == b""
+
+
 def test_sigterm_leaves_no_partial_file(folder):
     code = (
         "import os, signal, sys\n"

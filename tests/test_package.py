@@ -114,8 +114,8 @@ def test_the_page_of_the_command_line_has_the_exit_codes_of_the_help():
     stated = re.findall(r"^  (\d[\d, ]*?)  +(.*)$", _EXIT_CODES, re.MULTILINE)
     rows = re.findall(r"^\| (\d[\d, ]*) \| (.*) \|$", page, re.MULTILINE)
     assert [code for code, _ in stated] == [code for code, _ in rows]
-    plain = [text.replace("`", "").replace(";", "") for _, text in rows]
-    assert plain == [re.sub(r"[()]", "", text) for _, text in stated]
+    one, other = ([re.sub(r"[();`]", "", text) for _, text in found] for found in (rows, stated))
+    assert one == other
 
 
 def test_every_package_is_shipped():

@@ -5,13 +5,14 @@ so that help, lists and usage errors appear at once.
 """
 
 import contextlib
+import os
 import signal
 import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -37,7 +38,7 @@ Exit codes:
   4  a .gdn file is damaged or cannot be read
   5  a model is missing or damaged
   6  the output exists (--force overwrites it)
-  130, 143  a training run was stopped by Ctrl-C or SIGTERM, and everything was saved
+  130, 143  stopped by Ctrl-C or SIGTERM; a training run has saved everything
 """
 
 _EXIT_CODE_OF = {UsageError: 2, ImageError: 3, FormatError: 4, ModelError: 5}
@@ -62,6 +63,8 @@ class _Commands(click.Group):
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort):
             raise
+        except KeyboardInterrupt:
+            _end_by_ctrl_c()
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "gdncodec"
             message = f"{error.format_message()} (see {where} --help)"
@@ -122,6 +125,17 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_by_ctrl_c() -> NoReturn:
+    """End as if Ctrl-C had not been handled, so that a shell's loop ends, too."""
+    if sys.platform != "win32":
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    sys.exit(128 + signal.SIGINT)
 
 
 def _failure(message: str, code: int) -> click.ClickException:
