@@ -43,6 +43,7 @@ type    data
 Nothing may follow the last chunk. CRC-32 is that of zlib.
 """
 
+import io
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -218,6 +219,9 @@ def outline(file: IO[bytes]) -> Container:
     Raises:
         FormatError: not a ``.gdn`` file, a newer version, or what was read is damaged or truncated.
     """
+    begin = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(begin)
     start = file.read(HEADER_SIZE)
     header = unpack_header(start)
     chunks: dict[int, bytes] = {}
@@ -227,6 +231,9 @@ def outline(file: IO[bytes]) -> Container:
             msg = "truncated: a chunk is missing"
             raise FormatError(msg)
         kind, length = _CHUNK.unpack(front)
+        if file.tell() + length + _CRC.size > size:  # before anything of that length is read
+            msg = f"truncated: a chunk of {length} bytes goes beyond the end of the file"
+            raise FormatError(msg)
         if kind < _OPTIONAL_FROM:
             file.seek(length + _CRC.size, 1)
             data = b""

@@ -6,6 +6,8 @@ import shutil
 import pytest
 from command_line import run
 
+from gdncodec.container import ChunkType, ColorMode, Header, pack
+
 
 def test_info_says_what_is_in_the_file(folder):
     run("compress", "img.png", "-q", 12.5)
@@ -112,3 +114,9 @@ def test_a_malformed_model_beside_the_good_ones_stops_nothing(
     listed = run("models")
     assert "bad.safetensors" in listed.stderr
     assert "photo" in listed.stdout
+
+
+def test_info_lists_no_slices_of_a_size_that_is_only_stated(folder):
+    header = Header(ColorMode.RGB, 8, 50, bytes(8), 2**32 - 1, 2**32 - 1)
+    (folder / "huge.gdn").write_bytes(pack(header, {ChunkType.LATENTS: b""}))
+    assert "slices          17592186044416" in run("info", "-v", "huge.gdn").stdout

@@ -77,6 +77,25 @@ def test_the_outline_of_a_truncated_file_is_wrong_in_nothing_that_it_says():
             container.outline(io.BytesIO(data[:length]))
 
 
+def test_the_outline_reads_no_more_than_the_file_has():
+    """A chunk may state any length; nothing of that length is allocated."""
+
+    class Counting(io.BytesIO):
+        largest = 0
+
+        def read(self, size=-1):
+            self.largest = max(self.largest, size)
+            return super().read(size)
+
+    data = bytearray(pack(HEADER, CHUNKS))
+    position = 30 + 9 + len(CHUNKS[ChunkType.LATENTS])
+    data[position + 1 : position + 5] = b"\xff" * 4
+    file = Counting(bytes(data))
+    with pytest.raises(FormatError, match="4294967295 bytes goes beyond the end"):
+        container.outline(file)
+    assert file.largest <= 30
+
+
 def test_the_outline_finds_damaged_metadata():
     data = bytearray(pack(HEADER, CHUNKS))
     data[-6] ^= 1

@@ -70,11 +70,11 @@ def _facts_of_model(fingerprint: bytes, verbose: bool) -> dict[str, Any]:
 
 
 def _facts_of_layout(container: Container, size: int) -> dict[str, Any]:
-    from gdncodec.tiles.geometry import latent_shape, slices
+    from gdncodec.tiles.geometry import latent_shape, slice_count
 
     header, chunks = container
     return {
-        "slices": len(slices(*latent_shape(header.height, header.width))),
+        "slices": slice_count(*latent_shape(header.height, header.width)),
         "overhead": size - sum(len(part) for part in chunks.values()),
     }
 

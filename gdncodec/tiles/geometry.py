@@ -28,6 +28,7 @@ __all__ = [
     "in_pixels",
     "latent_shape",
     "overlap",
+    "slice_count",
     "slices",
     "tiles",
     "touching",
@@ -130,6 +131,11 @@ def window_of(region: Region) -> Rectangle:
 def slices(rows: int, columns: int) -> list[Rectangle]:
     """Return the slices of a latent in the order of the format, which is raster order."""
     return _split((slice(0, rows), slice(0, columns)), SLICE)
+
+
+def slice_count(rows: int, columns: int) -> int:
+    """Return the number of slices of a latent, without listing them."""
+    return -(-rows // SLICE) * -(-columns // SLICE)
 
 
 def touching(window: Rectangle, columns: int) -> list[int]:
