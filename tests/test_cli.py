@@ -123,6 +123,15 @@ def test_a_full_disk_leaves_nothing_behind(folder, monkeypatch):
     assert names(folder) == ["img.png"]
 
 
+@pytest.mark.parametrize("command", ["decompress", "verify", "view", "info"])
+def test_an_error_about_what_is_in_a_file_names_it(folder, tiny_model, command):
+    (folder / "bad.gdn").write_bytes(b"x" * 50)
+    assert run(command, "bad.gdn", code=4).stderr.startswith("Error: bad.gdn: not a .gdn file")
+    if command != "info":
+        run("compress", "img.png", "-o", "foreign.gdn", "--model", tiny_model)
+        assert run(command, "foreign.gdn", code=5).stderr.startswith("Error: foreign.gdn: ")
+
+
 @pytest.mark.parametrize(
     "output",
     ["a.jpg", "a.tiff", "a.bmp", "a.ppm", "a.dds", "a.pcx", "a.jp2", "a.webp", "a.png", "a.gdn"],

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from gdncodec.errors import UsageError
 from gdncodec.norms import NORMS, NormInfo, TileClass, make_norm, norm_info, parse_norm
 from gdncodec.norms.crossnorm import CrossNorm, activate_crossnorm
 from gdncodec.norms.statistics import freeze_stats
@@ -490,3 +491,15 @@ def test_the_documentation_names_every_norm_and_option(spec):
     assert f"| `{spec}` |" in text
     for name in list(inspect.signature(NORMS[spec].load()).parameters)[2:]:
         assert f"`{name}" in table
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "gdn:beta_min=-1", "gdn:beta_min=inf", "gdn1:gamma_init=-1", "channel:eps=-5",
+        "batch:momentum=7", "batch:eps=nan", "frn:eps=-1", "mabn:warmup=-1",
+    ],
+)  # fmt: skip
+def test_an_option_out_of_its_range_is_refused(option):
+    with pytest.raises(UsageError, match=f"norm option {option.split('=')[0]} must be from 0 to"):
+        make_norm(option, 8)

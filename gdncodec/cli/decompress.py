@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gdncodec.cli import options
-from gdncodec.cli.files import read_gdn, refuse_existing, write_output
+from gdncodec.cli.files import about, read_gdn, refuse_existing, write_output
 from gdncodec.cli.progress import ProgressLine
 from gdncodec.errors import UsageError
 from gdncodec.files import STREAM
@@ -111,10 +111,11 @@ def _decoded(
 
     part = _region(region)
     data = read_gdn(source)
-    fingerprint = unpack_header(data).fingerprint
-    entry = find_model(model) if model else find_model_for(fingerprint)
-    codec = work.codec(entry)
-    return codec.decompress_image(data, region=part, max_pixels=max_pixels, progress=progress)
+    with about(source):
+        fingerprint = unpack_header(data).fingerprint
+        entry = find_model(model) if model else find_model_for(fingerprint)
+        codec = work.codec(entry)
+        return codec.decompress_image(data, region=part, max_pixels=max_pixels, progress=progress)
 
 
 def _region(text: str | None) -> Region | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gdncodec.errors import FormatError, UsageError
+from gdncodec.errors import FormatError, ModelError, UsageError
 from gdncodec.files import STREAM, read_data, write_data
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gdncodec.images.raster import RasterImage
 
-__all__ = ["read_gdn", "read_source", "refuse_existing", "write_output"]
+__all__ = ["about", "read_gdn", "read_source", "refuse_existing", "write_output"]
 
 
 def refuse_existing(output: Path, force: bool, source: Path) -> None:
@@ -38,6 +38,18 @@ def refuse_existing(output: Path, force: bool, source: Path) -> None:
         raise UsageError(msg)
     if output.exists() and not force:
         raise FileExistsError(output)
+
+
+@contextlib.contextmanager
+def about(source: Path) -> Iterator[None]:
+    """Put the name of a file in front of errors about what is in it."""
+    try:
+        yield
+    except (FormatError, ModelError) as error:
+        if source == STREAM or str(source) in str(error):
+            raise
+        msg = f"{source}: {error}"
+        raise type(error)(msg) from error
 
 
 def read_gdn(source: Path) -> bytes:

@@ -9,7 +9,7 @@ import click
 
 from gdncodec.cli import options
 from gdncodec.cli.facts import facts_of_norms
-from gdncodec.cli.files import read_gdn
+from gdncodec.cli.files import about, read_gdn
 from gdncodec.errors import ModelError
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ __all__ = ["info"]
 def info(source: Path, as_json: bool, verbose: bool, quiet: bool) -> None:
     """Print what is in the .gdn file INPUT, without decoding it."""
     options.refuse_both(as_json, quiet)
-    facts = _facts(source, read_gdn(source), verbose)
+    with about(source):
+        facts = _facts(source, read_gdn(source), verbose)
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     elif not quiet:

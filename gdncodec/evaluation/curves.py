@@ -115,7 +115,7 @@ def read_curve(path: Path) -> Curve:
         msg = f"{path}: cannot be read ({error.strerror})"
         raise GdnCodecError(msg) from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        msg = f"{path}: not a result file in CompressAI's form ({error})"
+        msg = f"{path}: not a result file in CompressAI's format ({error})"
         raise GdnCodecError(msg) from error
 
 
