@@ -18,14 +18,7 @@ import click
 
 from gdncodec._version import __version__
 from gdncodec.cli import compare, compress, decompress, evaluate, info, models, options, train
-from gdncodec.errors import (
-    FormatError,
-    GdnCodecError,
-    ImageError,
-    ModelError,
-    UsageError,
-    one_line,
-)
+from gdncodec.cli.failures import EXISTS, explained
 
 __all__ = ["main"]
 
@@ -41,8 +34,6 @@ Exit codes:
   130, 143  stopped by Ctrl-C or SIGTERM; a training run has saved everything
 """
 
-_EXIT_CODE_OF = {UsageError: 2, ImageError: 3, FormatError: 4, ModelError: 5}
-_EXIT_EXISTS = 6
 _OTHER_NAMES = {"encode": "compress", "decode": "decompress"}
 
 
@@ -71,28 +62,14 @@ class _Commands(click.Group):
             raise _failure(message, 2) from error
         except BrokenPipeError:
             raise  # click ends quietly when the reader of a pipe has gone
-        except FileExistsError as error:
-            way = "--resume continues that run"
-            if ctx.invoked_subcommand != "train":
-                way = "--force overwrites it"
-            message = f"{error.args[0]} exists; {way}"
-            raise _failure(message, _EXIT_EXISTS) from error
-        except GdnCodecError as error:
-            raise _failure(str(error), _EXIT_CODE_OF.get(type(error), 1)) from error
-        except OSError as error:
-            text = error.strerror or one_line(error)
-            raise _failure(f"{error.filename}: {text}" if error.filename else text, 1) from error
         except Exception as error:
-            if _is_out_of_memory(error):
-                message = f"out of memory ({_first_line(error)})"
-                raise _failure(message, 1) from error
-            raise _bug(error, ctx) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Tell whether memory is short; PyTorch has a type of its own for that, or only a text."""
-    by_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return by_type or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+            found = explained(error)
+            if found is None:
+                raise _bug(error, ctx) from error
+            message, code = found
+            if code == EXISTS and ctx.invoked_subcommand == "train":
+                message = message.replace("--force overwrites it", "--resume continues that run")
+            raise _failure(message, code) from error
 
 
 def _bug(error: Exception, ctx: click.Context) -> click.ClickException:

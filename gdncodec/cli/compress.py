@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gdncodec.cli import options
-from gdncodec.cli.files import read_source, refuse_existing
+from gdncodec.cli.batch import Sizes, plan, run
+from gdncodec.cli.files import is_image, read_source, refuse_existing
 from gdncodec.cli.progress import ProgressLine
 from gdncodec.config import DEFAULT_EFFORT
 from gdncodec.files import STREAM, write_data
@@ -21,8 +22,10 @@ __all__ = ["compress"]
 
 
 @click.command()
-@options.source
+@options.sources
 @options.output
+@options.recursive
+@options.skip_existing
 @options.aiming
 @click.option(
     "-e",
@@ -37,22 +40,46 @@ __all__ = ["compress"]
 @options.force
 @options.working
 def compress(
+    sources: tuple[Path, ...],
+    output: str | None,
+    recursive: bool,
+    skip_existing: bool,
+    work: Work,
+    **chosen: Any,
+) -> None:
+    """Compress images INPUT (- for stdin) into .gdn files.
+
+    INPUT may be several files and folders. The output is INPUT with the suffix .gdn unless -o names
+    another file, or a folder. ICC profile, EXIF and XMP
+    are kept, and the EXIF orientation stays a tag; --strip applies orientation and profile to the
+    pixels first. With a --target option, the quality that meets the target is found.
+    """
+
+    def compress_one(source: Path, target: Path) -> Sizes:
+        return _compress(source, target, work=work, **chosen)
+
+    jobs, many = plan(sources, output, renamed=_renamed, wanted=is_image, recursive=recursive)
+    if many:
+        run(jobs, compress_one, skip_existing=skip_existing, quiet=work.quiet)
+    elif not (skip_existing and jobs[0].output.exists()):
+        compress_one(*jobs[0])
+
+
+def _renamed(source: Path) -> Path:
+    return STREAM if source == STREAM else source.with_suffix(".gdn")
+
+
+def _compress(
     source: Path,
-    output: Path | None,
+    output: Path,
+    *,
     aim: Aim,
     effort: int | None,
     model: str | None,
     force: bool,
     work: Work,
     **reading: Any,
-) -> None:
-    """Compress the image INPUT (- for stdin) into a .gdn file.
-
-    The output is INPUT with the suffix .gdn unless -o names another file. ICC profile, EXIF and XMP
-    are kept, and the EXIF orientation stays a tag; --strip applies orientation and profile to the
-    pixels first. With a --target option, the quality that meets the target is found.
-    """
-    output = output or (STREAM if source == STREAM else source.with_suffix(".gdn"))
+) -> Sizes:
     refuse_existing(output, force, source)
     target = aim.target()
     with ProgressLine("compressing", source, work.quiet) as progress:
@@ -69,6 +96,8 @@ def compress(
         for notice in image.notices:
             click.echo(f"{source}: note: {notice}", err=True)
         _report(source, output, data, image.pixels.shape, work)
+    before = 0 if source == STREAM else source.stat().st_size
+    return Sizes(before, len(data), image.pixels[..., 0].size)
 
 
 def _report(source: Path, output: Path, data: bytes, shape: tuple[int, ...], work: Work) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gdncodec.cli import options
-from gdncodec.cli.files import about, read_gdn, refuse_existing, write_output
+from gdncodec.cli.batch import Sizes, plan, run
+from gdncodec.cli.files import about, is_gdn, read_gdn, refuse_existing, write_output
 from gdncodec.cli.progress import ProgressLine
 from gdncodec.errors import UsageError
 from gdncodec.files import STREAM
@@ -24,8 +25,10 @@ __all__ = ["decompress", "verify", "view"]
 
 
 @click.command()
-@options.source
+@options.sources
 @options.output
+@options.recursive
+@options.skip_existing
 @click.option("--format", "format_name", metavar="NAME", help="Format of the output, such as ppm.")
 @click.option("--region", metavar="X,Y,W,H", help="Decode only this rectangle, in pixels.")
 @options.max_pixels
@@ -33,20 +36,43 @@ __all__ = ["decompress", "verify", "view"]
 @options.force
 @options.working
 def decompress(
+    sources: tuple[Path, ...],
+    output: str | None,
+    recursive: bool,
+    skip_existing: bool,
+    work: Work,
+    **chosen: Any,
+) -> None:
+    """Decompress .gdn files INPUT (- for stdin) into images.
+
+    INPUT may be several files and folders. The output is INPUT with the suffix .decoded.png unless
+    -o names another file, whose suffix then determines the format, or a folder. --format overrides
+    that. What goes to stdout (-o -) is PNG by default.
+    """
+    suffix = f".decoded.{(chosen['format_name'] or 'png').lower()}"
+
+    def renamed(source: Path) -> Path:
+        return STREAM if source == STREAM else source.with_suffix(suffix)
+
+    def decompress_one(source: Path, target: Path) -> Sizes:
+        return _decompress(source, target, work=work, **chosen)
+
+    jobs, many = plan(sources, output, renamed=renamed, wanted=is_gdn, recursive=recursive)
+    if many:
+        run(jobs, decompress_one, skip_existing=skip_existing, quiet=work.quiet)
+    elif not (skip_existing and jobs[0].output.exists()):
+        decompress_one(*jobs[0])
+
+
+def _decompress(
     source: Path,
-    output: Path | None,
+    output: Path,
+    *,
     format_name: str | None,
     force: bool,
     work: Work,
     **decoding: Any,
-) -> None:
-    """Decompress the .gdn file INPUT (- for stdin) into an image.
-
-    The output is INPUT with the suffix .decoded.png unless -o names another file, whose suffix then
-    determines the format. --format overrides that. What goes to stdout (-o -) is PNG by default.
-    """
-    suffix = f".decoded.{(format_name or 'png').lower()}"
-    output = output or (STREAM if source == STREAM else source.with_suffix(suffix))
+) -> Sizes:
     refuse_existing(output, force, source)
     with ProgressLine("decompressing", source, work.quiet) as progress:
         from gdncodec.images.writing import output_format
@@ -57,6 +83,8 @@ def decompress(
     if not work.quiet:
         text = f"{output}: {image.width} x {image.height}{work.took}"
         click.echo(text, err=output == STREAM)
+    before, after = (0 if p == STREAM else p.stat().st_size for p in (source, output))
+    return Sizes(before, after, image.width * image.height)
 
 
 @click.command()

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from gdncodec.images.raster import RasterImage
 
-__all__ = ["about", "read_gdn", "read_source", "refuse_existing", "write_output"]
+__all__ = [
+    "about",
+    "is_gdn",
+    "is_image",
+    "read_gdn",
+    "read_source",
+    "refuse_existing",
+    "write_output",
+]
 
 
 def refuse_existing(output: Path, force: bool, source: Path) -> None:
@@ -38,6 +46,18 @@ def refuse_existing(output: Path, force: bool, source: Path) -> None:
         raise UsageError(msg)
     if output.exists() and not force:
         raise FileExistsError(output)
+
+
+def is_gdn(path: Path) -> bool:
+    """Tell by its name whether a file is a ``.gdn`` file."""
+    return path.suffix.lower() == ".gdn"
+
+
+def is_image(path: Path) -> bool:
+    """Tell by its name whether Pillow may read a file as an image."""
+    from PIL import Image
+
+    return path.suffix.lower() in Image.registered_extensions() and not is_gdn(path)
 
 
 @contextlib.contextmanager

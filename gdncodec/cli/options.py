@@ -36,8 +36,11 @@ __all__ = [
     "numbers",
     "output",
     "quiet",
+    "recursive",
     "refuse_both",
+    "skip_existing",
     "source",
+    "sources",
     "verbose",
     "working",
 ]
@@ -62,7 +65,23 @@ def more(help_text: str) -> Decorator:
 
 
 source = click.argument("source", metavar="INPUT", type=_file)
-output = click.option("-o", "--output", type=_file, help="File to write; - for stdout.")
+sources = click.argument(
+    "sources",
+    metavar="INPUT...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+)
+output = click.option(
+    "-o",
+    "--output",
+    metavar="FILE|FOLDER/",
+    help="File to write, - for stdout; or a folder: one that exists or ends in a slash.",
+)
+recursive = click.option("-r", "--recursive", is_flag=True, help="Take folders in folders, too.")
+skip_existing = click.option(
+    "--skip-existing", is_flag=True, help="Leave out inputs whose output exists."
+)
 force = click.option("-f", "--force", is_flag=True, help="Overwrite an output that exists.")
 model = click.option("--model", metavar="NAME|FILE", help="Model to use (see `gdncodec models`).")
 max_pixels = click.option(
