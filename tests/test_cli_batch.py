@@ -124,3 +124,13 @@ def test_a_bug_is_named_and_does_not_stop_the_other_files(photos, monkeypatch):
     lines = result.stderr.splitlines()
     assert [line.split(": ")[1] for line in lines] == ["photos/a.png", "photos/b c.jpg"]
     assert all("KeyError: no message. This is a bug in gdncodec" in line for line in lines)
+
+
+def test_a_folder_is_verified_and_the_damaged_file_named(photos):
+    run("compress", "photos", "--quiet")
+    (photos / "a.gdn").write_bytes((photos / "a.gdn").read_bytes()[:-1])
+    result = invoke("verify", "photos")
+    assert result.exit_code == 4
+    assert result.stderr.startswith("Error: photos/a.gdn: truncated")
+    assert "photos/b c.gdn: good, 50 x 40" in result.stdout
+    assert "1 files, " in result.stdout

@@ -112,16 +112,31 @@ def view(source: Path, work: Work, **decoding: Any) -> None:
 
 
 @click.command()
-@options.source
+@options.sources
+@options.recursive
 @options.max_pixels
 @options.model
 @options.working
-def verify(source: Path, work: Work, **decoding: Any) -> None:
-    """Decode the .gdn file INPUT without writing anything."""
-    with ProgressLine("verifying", source, work.quiet) as progress:
-        image = _decoded(source, work, progress, **decoding)
-    if not work.quiet:
-        click.echo(f"{source}: good, {image.width} x {image.height}{work.took}")
+def verify(sources: tuple[Path, ...], recursive: bool, work: Work, **decoding: Any) -> None:
+    """Decode .gdn files INPUT without writing anything.
+
+    INPUT may be several files and folders.
+    """
+
+    def verify_one(source: Path, _: Path) -> Sizes:
+        with ProgressLine("verifying", source, work.quiet) as progress:
+            image = _decoded(source, work, progress, **decoding)
+        if not work.quiet:
+            click.echo(f"{source}: good, {image.width} x {image.height}{work.took}")
+        size = 0 if source == STREAM else source.stat().st_size
+        pixels = image.width * image.height
+        return Sizes(size, pixels * len(image.getbands()), pixels)
+
+    jobs, many = plan(sources, None, renamed=lambda path: path, wanted=is_gdn, recursive=recursive)
+    if many:
+        run(jobs, verify_one, skip_existing=False, quiet=work.quiet)
+    else:
+        verify_one(*jobs[0])
 
 
 def _decoded(
