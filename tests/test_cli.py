@@ -307,3 +307,9 @@ def test_every_command_and_option_has_help():
             if parameter.param_type_name == "option" and parameter.name != "help":
                 documented = parameter.help or parameter.show_default
                 assert documented, f"{name} {parameter.opts}"
+
+
+def test_the_help_shows_its_examples_line_by_line():
+    shown = run("--help").stdout
+    assert "\\b" not in shown
+    assert "\n  gdncodec compress photo.png            writes photo.gdn\n" in shown

@@ -126,12 +126,12 @@ def _failure(message: str, code: int) -> click.ClickException:
 )
 @click.version_option(__version__, "-V", "--version", prog_name="gdncodec")
 def main() -> None:
-    r"""Compress images with a trained neural codec.
+    """Compress images with a trained neural codec.
 
     \b
     gdncodec compress photo.png            writes photo.gdn
     gdncodec decompress photo.gdn          writes photo.decoded.png
-    """
+    """  # noqa: D301 - click wants the backspace itself
 
 
 main.add_command(compress.compress)
