@@ -99,3 +99,17 @@ def test_a_shorter_line_covers_a_longer_one_and_none_is_wider_than_the_terminal(
         "compressing the input: 100 % ",
     ]
     assert lines[4].strip() == ""
+
+
+def test_a_size_that_is_not_filled_is_noted(folder):
+    said = run("compress", "img.png", "--target-size", "1M").stderr
+    assert "img.png: note: quality 100, the best, needs less than the target" in said
+    assert "note" not in run("compress", "img.png", "--target-size", "1500", "--force").stderr
+
+
+def test_a_result_larger_than_its_source_is_noted(folder, photo):
+    from PIL import Image
+
+    Image.new("L", (64, 64)).save("flat.png")
+    said = run("compress", "flat.png", "-q", 100)
+    assert "flat.png: note: the result is larger than this file of" in said.stderr

@@ -124,7 +124,7 @@ def test_an_ms_ssim_is_met(tiny, photo):
 
 
 @pytest.mark.parametrize(
-    ("value", "unit"), [(10, "bytes"), (10**6, "bytes"), (0.0001, "bpp"), (90, "dB"), (0.1, "dB")]
+    ("value", "unit"), [(10, "bytes"), (0.0001, "bpp"), (90, "dB"), (0.1, "dB")]
 )
 def test_an_unreachable_target_says_what_can_be_reached(tiny, photo, trials, value, unit):
     low, high = reachable(tiny, RasterImage(photo))
@@ -132,7 +132,14 @@ def test_an_unreachable_target_says_what_can_be_reached(tiny, photo, trials, val
         tiny.compress_to(RasterImage(photo), Target(value, unit))
     assert len(trials) <= 8
     if unit == "bytes":
-        assert f"reaches {low} to {high} bytes" in str(error.value)
+        assert f"reaches {low:,} to {high:,} bytes" in str(error.value)
+
+
+@pytest.mark.parametrize(("value", "unit"), [(10**6, "bytes"), (300, "bpp")])
+def test_a_size_that_quality_100_does_not_fill_gets_quality_100(tiny, photo, trials, value, unit):
+    data = tiny.compress_to(RasterImage(photo), Target(value, unit))
+    assert unpack(data).header.quality == 100
+    assert trials == [50, 100]
 
 
 def test_a_tiny_image_gets_what_its_coarse_sizes_allow(tiny):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gdncodec.cli.options import Aim, Work
+    from gdncodec.encoder.targets import Target
 
 __all__ = ["compress"]
 
@@ -93,24 +94,40 @@ def _compress(
             data = codec.compress(image, aim.quality, effort=effort, progress=progress)
     write_data(output, data, overwrite=force)
     if not work.quiet:
-        for notice in image.notices:
+        for notice in (*image.notices, *_unfilled(target, data)):
             click.echo(f"{source}: note: {notice}", err=True)
         _report(source, output, data, image.pixels.shape, work)
     before = 0 if source == STREAM else source.stat().st_size
     return Sizes(before, len(data), image.pixels[..., 0].size)
 
 
+def _unfilled(target: Target | None, data: bytes) -> list[str]:
+    """Return a note if not even quality 100 fills the size that was asked for."""
+    from gdncodec.container import unpack_header
+
+    header = unpack_header(data)
+    if target is None or not target.is_size or header.quality < 100:
+        return []
+    per_unit = 1 if target.unit == "bytes" else 8 / (header.width * header.height)
+    unfilled = target.scaled(len(data) * per_unit) < target.interval[0]
+    return ["quality 100, the best, needs less than the target"] if unfilled else []
+
+
 def _report(source: Path, output: Path, data: bytes, shape: tuple[int, ...], work: Work) -> None:
-    height, width, channels = shape
+    height, width, _ = shape
     bpp = len(data) * 8 / (height * width)
-    ratio = height * width * channels / len(data)
-    lines = [f"{output}: {len(data)} bytes, {bpp:.3f} bpp, {ratio:.1f}:1"]
+    line = f"{output}: {len(data)} bytes, {bpp:.3f} bpp"
+    if source != STREAM:
+        size = source.stat().st_size
+        line += f", {len(data) / size:.1%} of {source.name}"
+        if len(data) > size:
+            note = f"{source}: note: the result is larger than this file of {size} bytes"
+            click.echo(note, err=True)
+    lines = [line + work.took]
     if work.verbose:
         from gdncodec.container import unpack
 
         header, chunks = unpack(data)
         sizes = ", ".join(f"type {kind} {len(part)} bytes" for kind, part in chunks.items())
         lines.append(f"  {width} x {height}, quality {header.quality:g}, chunks: {sizes}")
-        if source != STREAM:
-            lines.append(f"  {len(data) / source.stat().st_size:.1%} of {source}{work.took}")
     click.echo("\n".join(lines), err=output == STREAM)

@@ -102,8 +102,9 @@ def parse_size(text: str) -> int:
 def search(measure: Callable[[float], float], target: Target) -> float:
     """Return the quality at which the measured number meets the target.
 
-    Where no quality meets it, as in tiny images whose sizes differ by steps, return the highest
-    quality tried whose size does not exceed the target, or the one whose image comes closest.
+    A size is the most that the file may have: if even quality 100 needs less, that is returned.
+    Where no quality meets the target, as in tiny images whose sizes differ by steps, return the
+    highest quality tried whose size does not exceed it, or the one whose image comes closest.
 
     Args:
         measure: returns the number in the target's unit at a quality, which rises with the quality;
@@ -128,11 +129,17 @@ def search(measure: Callable[[float], float], target: Target) -> float:
             break
         if low <= tried(step) <= high:
             return step / 100
+        if step == _LAST and seen[step] < low and target.is_size:
+            return _LAST / 100  # a size is the most that the file may have
         if (step == _LAST and seen[step] < low) or (step == 0 and seen[step] > high):
             tried(_LAST - step)
+            wanted, least, most = (
+                f"{number:,.0f}" if target.unit == "bytes" else f"{number:.4g}"
+                for number in (target.value, numbers[0], numbers[_LAST])
+            )
             msg = (
-                f"the target of {target.value:g} {target.unit} is out of reach: this image "
-                f"reaches {numbers[0]:g} to {numbers[_LAST]:g} {target.unit}"
+                f"the target of {wanted} {target.unit} is out of reach: this image reaches {least} "
+                f"to {most} {target.unit}"
             )
             raise UsageError(msg)
     if target.is_size:
