@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from gdncodec.catalog import ModelEntry, find_model, find_model_for
+from gdncodec.catalog import ModelEntry, find_model, find_models_for
 from gdncodec.codec import MAX_PIXELS, Codec
 from gdncodec.container import unpack_header
 from gdncodec.errors import ModelError, UsageError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "codec_for",
+    "codec_of_file",
     "compress",
     "compress_image",
     "decompress",
@@ -52,6 +54,25 @@ def codec_for(
         msg = f"{entry.path}: cannot be read ({error.strerror})"
         raise ModelError(msg) from error
     return _cached_codec(entry.path, changed, device, engine, threads)
+
+
+def codec_of_file(
+    fingerprint: bytes,
+    device: str | None = None,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+) -> Codec:
+    """Return the codec of the installed model that a file names.
+
+    Raises:
+        ModelError: no installed model states this fingerprint, or all that do are unusable.
+    """
+    *others, last = find_models_for(fingerprint)
+    for entry in others:
+        with suppress(ModelError):  # it is damaged, or another model's fingerprint is in it
+            return codec_for(entry, device, engine=engine, threads=threads)
+    return codec_for(last, device, engine=engine, threads=threads)
 
 
 def compress(
@@ -103,7 +124,7 @@ def decompress_image(
 
 
 def _codec_of(data: bytes, device: str | None) -> Codec:
-    return codec_for(find_model_for(unpack_header(data).fingerprint), device)
+    return codec_of_file(unpack_header(data).fingerprint, device)
 
 
 def _checked_array(array: NDArray[Any]) -> NDArray[np.uint8]:

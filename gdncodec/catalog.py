@@ -17,6 +17,7 @@ __all__ = [
     "ModelEntry",
     "find_model",
     "find_model_for",
+    "find_models_for",
     "list_models",
     "user_folder",
 ]
@@ -46,16 +47,24 @@ class ModelEntry:
             ModelError: the file is not a model file.
         """
         try:
+            if self.path.exists() and not self.path.is_file():
+                msg = "not an ordinary file"  # a pipe, for example, would be waited for
+                raise ValueError(msg)
             with self.path.open("rb") as file:
                 (length,) = struct.unpack("<Q", file.read(8))
                 if length > _MAX_HEADER:
                     msg = f"its header claims {length} bytes"
                     raise ValueError(msg)
                 metadata = json.loads(file.read(length))["__metadata__"]
-        except (OSError, ValueError, struct.error, KeyError, TypeError) as error:
+        except (
+            OSError, ValueError, struct.error, KeyError, TypeError, RecursionError,
+        ) as error:  # fmt: skip
             msg = f"{self.path}: not a model file ({error})"
             raise ModelError(msg) from error
-        if not isinstance(metadata, dict) or not {"config", "fingerprint"} <= metadata.keys():
+        needed = ("config", "fingerprint")
+        if not isinstance(metadata, dict) or not all(
+            isinstance(metadata.get(name), str) for name in needed
+        ):
             msg = f"{self.path}: a safetensors file, but not a model of this program"
             raise ModelError(msg)
         return metadata
@@ -124,18 +133,32 @@ def find_model(name_or_path: str | Path | None = None) -> ModelEntry:
 
 
 def find_model_for(fingerprint: bytes) -> ModelEntry:
-    """Return the model that decodes files with this fingerprint.
+    """Return the first model that states this fingerprint, which may not be its own.
 
     Raises:
         ModelError: there is none.
     """
+    return find_models_for(fingerprint)[0]
+
+
+def find_models_for(fingerprint: bytes) -> list[ModelEntry]:
+    """Return the models that state this fingerprint, at least one.
+
+    A file may state the fingerprint of another; loading it tells.
+
+    Raises:
+        ModelError: there is none.
+    """
+    found = []
     for path in _model_files():
         entry = ModelEntry(path)
         try:
             if entry.fingerprint == fingerprint:
-                return entry
+                found.append(entry)
         except ModelError:
             continue  # a damaged model beside a good one must not stop decoding
+    if found:
+        return found
     msg = (
         f"the file was made with model {fingerprint.hex()}, which is not installed; "
         f"put its model file into {user_folder()} or name it with --model"

@@ -1,9 +1,12 @@
 import json
+import os
 import shutil
 import struct
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
+import gdncodec
 from gdncodec.catalog import ModelEntry, find_model, find_model_for, list_models, user_folder
 from gdncodec.config import ModelConfig
 from gdncodec.errors import ModelError
@@ -75,3 +78,26 @@ def test_what_is_no_model_file_raises_model_error(tmp_path, content):
     (tmp_path / "a.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match=r"a\.safetensors"):
         find_model(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["truncated", "null", "nested", "pipe", "another's fingerprint"])
+def test_no_bad_file_stops_decoding(user_model, photo, kind):
+    data = gdncodec.compress(photo)
+    bad = user_model.with_name("a-bad-one.safetensors")
+    good = find_model("photo")
+    if kind == "truncated":
+        bad.write_bytes(good.path.read_bytes()[:-1000])
+    elif kind == "null":
+        bad.write_bytes(header({"__metadata__": {"config": "{}", "fingerprint": None}}))
+    elif kind == "nested":
+        text = b'{"__metadata__": ' + b"[" * 100_000
+        bad.write_bytes(struct.pack("<Q", len(text)) + text)
+    elif kind == "pipe":
+        os.mkfifo(bad)
+    else:
+        tensors = load_file(user_model)
+        save_file(
+            tensors, bad, {**ModelEntry(user_model).metadata, "fingerprint": good.fingerprint.hex()}
+        )
+    assert gdncodec.decompress(data).shape == photo.shape
+    assert "photo" in [entry.name for entry in list_models()]

@@ -149,15 +149,14 @@ def _decoded(
     region: str | None = None,
 ) -> Image.Image:
     """Return the image in a .gdn file."""
-    from gdncodec.catalog import find_model, find_model_for
+    from gdncodec.catalog import find_model
     from gdncodec.container import unpack_header
 
     part = _region(region)
     data = read_gdn(source)
     with about(source):
         fingerprint = unpack_header(data).fingerprint
-        entry = find_model(model) if model else find_model_for(fingerprint)
-        codec = work.codec(entry)
+        codec = work.codec(find_model(model)) if model else work.codec_of_file(fingerprint)
         return codec.decompress_image(data, region=part, max_pixels=max_pixels, progress=progress)
 
 

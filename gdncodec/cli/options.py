@@ -134,6 +134,12 @@ class Work:
 
         return codec_for(entry, self.device, engine=self.engine, threads=self.threads)
 
+    def codec_of_file(self, fingerprint: bytes) -> Codec:
+        """Return the codec of the installed model that a file names."""
+        from gdncodec.api import codec_of_file
+
+        return codec_of_file(fingerprint, self.device, engine=self.engine, threads=self.threads)
+
     @property
     def took(self) -> str:
         """The time since the command began, as the end of a line; empty without --verbose."""
