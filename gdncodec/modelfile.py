@@ -20,6 +20,10 @@ name                  shape           meaning
                                       bytes, ``contexts``, a safetensors file in a zlib stream
 ====================  ==============  ========================================================
 
+``digest``, also in the metadata, is the SHA-256 over everything else in the file: the metadata as
+JSON with sorted keys, then, by sorted name, every tensor as "name, dtype, shape" in ASCII and its
+little-endian bytes. Files that were written before there was one are not checked.
+
 The fingerprint is the first 8 bytes of a SHA-256 over what decoding needs: the name of the
 synthesis norm (and ``padding=zeros`` or ``pixel_offset=`` with the number, unless it is
 ``replicate`` or 0.5), then, by sorted name, every tensor but ``analysis.*`` and ``log_gain`` as
@@ -110,10 +114,7 @@ class Model:
             digest.update(f"pixel_offset={float(self.config.pixel_offset)}".encode("ascii"))
         for name in sorted(self.tensors):
             if not name.startswith(_ENCODER_ONLY):
-                array = np.ascontiguousarray(self.tensors[name])
-                array = array.astype(array.dtype.newbyteorder("<"))
-                digest.update(f"{name},{array.dtype.str},{array.shape}".encode("ascii"))
-                digest.update(array.tobytes())
+                _add(digest, name, self.tensors[name])
         return digest.digest()[:8]
 
     def _group(self, name: str) -> dict[str, NDArray[Any]]:
@@ -213,7 +214,9 @@ def load_model(entry: ModelEntry) -> Model:
     """
     config, stated = entry.config, entry.fingerprint
     try:
-        tensors = _unpacked(load_file(entry.path))
+        packed = load_file(entry.path)
+        _check_digest(entry.metadata, packed)
+        tensors = _unpacked(packed)
     except (OSError, SafetensorError, ValueError, zlib.error) as error:
         msg = f"{entry.path}: damaged model file ({error})"
         raise ModelError(msg) from error
@@ -234,8 +237,31 @@ def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
         "card": json.dumps(card, sort_keys=True),
     }
     tensors = {name: np.ascontiguousarray(array) for name, array in _packed(model).items()}
+    metadata["digest"] = _digest(metadata, tensors)
     with write_safely(path, overwrite=True) as temporary:
         temporary.write_bytes(save(tensors, metadata))  # save_file would raise no OSError
+
+
+def _add(digest: hashlib._Hash, name: str, array: NDArray[Any]) -> None:
+    array = np.ascontiguousarray(array)
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    digest.update(f"{name},{array.dtype.str},{array.shape}".encode("ascii"))
+    digest.update(array.data.cast("B") if array.size else b"")
+
+
+def _digest(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) -> str:
+    """Return the SHA-256, in hexadecimal, over the contents of a file."""
+    others = {key: value for key, value in metadata.items() if key != "digest"}
+    digest = hashlib.sha256(json.dumps(others, sort_keys=True).encode())
+    for name in sorted(tensors):
+        _add(digest, name, tensors[name])
+    return digest.hexdigest()
+
+
+def _check_digest(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) -> None:
+    if "digest" in metadata and metadata["digest"] != _digest(metadata, tensors):
+        msg = "its digest is not that of its contents"
+        raise ValueError(msg)
 
 
 def _packed(model: Model) -> dict[str, NDArray[Any]]:

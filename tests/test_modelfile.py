@@ -98,8 +98,26 @@ def test_a_changed_byte_of_the_decoder_is_noticed(tiny_model, model, tmp_path):
     data[data.index(marker) + 1] ^= 1
     path = tmp_path / "a.safetensors"
     path.write_bytes(bytes(data))
-    with pytest.raises(ModelError, match="fingerprint"):
+    with pytest.raises(ModelError, match="digest"):
         load_model(ModelEntry(path))
+    tensors = load_file(path)  # as an older file, without a digest
+    metadata = {k: v for k, v in ModelEntry(path).metadata.items() if k != "digest"}
+    path.write_bytes(save(tensors, metadata))
+    with pytest.raises(ModelError, match="its fingerprint is not the one it states"):
+        load_model(ModelEntry(path))
+
+
+def test_no_flipped_bit_of_a_model_file_is_accepted(tiny_model, tmp_path):
+    """Of the encoder's weights neither, which the fingerprint does not cover."""
+    data = tiny_model.read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "a.safetensors"
+    for position in [*range(200), *rng.integers(0, len(data), 300)]:
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError):
+            load_model(ModelEntry(path))
 
 
 def test_a_truncated_model_file_raises_model_error(tiny_model, tmp_path):
@@ -118,8 +136,9 @@ def test_contexts_are_packed_and_older_files_that_do_not_pack_them_are_read(mode
     packed = load_model(entry)
 
     with safe_open(entry.path, "np") as file:
-        entry.path.write_bytes(save(model.tensors, file.metadata()))
-    dense = load_model(entry)
+        old = {k: v for k, v in file.metadata().items() if k != "digest"}
+        entry.path.write_bytes(save(model.tensors, old))
+    dense = load_model(ModelEntry(entry.path))
 
     for loaded in (packed, dense):
         assert loaded.fingerprint == model.fingerprint
