@@ -259,7 +259,7 @@ def _digest(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) -> str:
 
 
 def _check_digest(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) -> None:
-    # Without one, an older file has these and no others; the name of the digest may be damaged, too.
+    # An older file has none, and only these; the name of the digest may be what is damaged.
     old = metadata.keys() <= {"config", "fingerprint", "card", "format"}
     if not old and metadata.get("digest") != _digest(metadata, tensors):
         msg = "its digest is not that of its contents"
