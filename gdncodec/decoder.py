@@ -137,7 +137,7 @@ class Decoder:
         if header.width * header.height > limit:
             size = f"{header.width} x {header.height}"
             msg = f"the image has {size} pixels, over the limit of {limit}"
-            raise FormatError(msg)
+            raise FormatError(msg + ("; --max-pixels raises it" if limit == max_pixels else ""))
         grid = slices(*latent_shape(header.height, header.width))
         parts = split_slices(container.chunks[ChunkType.LATENTS], len(grid))
         return [

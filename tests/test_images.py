@@ -406,7 +406,7 @@ def test_an_image_truncated_anywhere_raises_image_error(tmp_path, photo, suffix)
 def test_a_decompression_bomb_raises_image_error(tmp_path, monkeypatch):
     Image.new("1", (900, 900)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(ImageError, match="bomb"):
+    with pytest.raises(ImageError, match=r"the limit of 1000; Image\.MAX_IMAGE_PIXELS raises it"):
         read_image(tmp_path / "a.png")
 
 
@@ -440,7 +440,7 @@ def test_a_type_that_cannot_be_written_is_named(tmp_path, path, name):
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PPM"])
 def test_transparency_is_never_lost_in_silence(transparent, format_name):
-    with pytest.raises(ImageError, match="no transparency"):
+    with pytest.raises(ImageError, match="cannot keep the transparency exactly"):
         encoded(transparent, format_name)
 
 

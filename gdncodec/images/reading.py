@@ -69,11 +69,17 @@ def read_image(
     try:
         with Image.open(source) as image:
             if max_pixels is not None and image.width * image.height > max_pixels:
-                msg = f"{image.width} x {image.height} pixels are over the limit of {max_pixels}"
+                size = f"{image.width} x {image.height} pixels are"
+                msg = f"{size} over the limit of {max_pixels}; --max-pixels raises it"
                 raise ImageError(msg)
             return from_pil(image, frame=frame, strip=strip)
     except ImageError as error:
         msg = f"{name}: {error}"
+        raise ImageError(msg) from error
+    except Image.DecompressionBombError as error:  # far more pixels, as Pillow says itself
+        limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
+        how = "Image.MAX_IMAGE_PIXELS" if max_pixels is None else "--max-pixels"
+        msg = f"{name}: more pixels than the limit of {limit}; {how} raises it"
         raise ImageError(msg) from error
     except UnidentifiedImageError as error:
         msg = f"{name}: not an image in a format that Pillow reads"

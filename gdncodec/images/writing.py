@@ -95,7 +95,7 @@ def encoded(image: Image.Image, format_name: str) -> tuple[bytes, tuple[str, ...
         ImageError: the format cannot hold the image.
     """
     if image.mode in ("LA", "RGBA") and format_name not in _HOLD_ALPHA:
-        msg = f"{format_name} holds no transparency; write PNG, TIFF or WebP"
+        msg = f"{format_name} cannot keep the transparency exactly; write PNG, TIFF or WebP"
         raise ImageError(msg)
     if image.mode == "I;16" and format_name not in _HOLD_16_BITS:
         msg = f"{format_name} holds no 16-bit grey; write PNG, TIFF or PPM"
