@@ -1,6 +1,8 @@
 """Writes a file completely or not at all; ``-`` stands for the standard streams."""
 
+import errno
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +24,11 @@ def read_data(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read.
     """
-    return sys.stdin.buffer.read() if path == STREAM else path.read_bytes()
+    if path == STREAM:
+        return sys.stdin.buffer.read()
+    if stat.S_ISCHR(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "a device, which may never end", str(path))
+    return path.read_bytes()
 
 
 def write_data(path: Path, data: bytes, *, overwrite: bool) -> None:

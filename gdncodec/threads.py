@@ -13,7 +13,7 @@ from threadpoolctl import OpenBLASController, ThreadpoolController
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["one_blas_thread", "processors"]
+__all__ = ["bounded", "one_blas_thread", "processors"]
 
 
 _LOCK = threading.Lock()
@@ -26,6 +26,11 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def bounded(threads: int) -> int:
+    """Return a number of threads that this machine can bear: at most 8 for each processor."""
+    return min(threads, 8 * processors())
 
 
 @contextmanager

@@ -313,3 +313,21 @@ def test_the_help_shows_its_examples_line_by_line():
     shown = run("--help").stdout
     assert "\\b" not in shown
     assert "\n  gdncodec compress photo.png            writes photo.gdn\n" in shown
+
+
+@pytest.mark.parametrize("engine", ["numpy", "torch"])
+def test_no_number_of_threads_is_too_large(folder, engine):
+    code = (
+        "from gdncodec.cli import main; "
+        f"main(['compress', 'img.png', '--threads', '100000', '--engine', '{engine}'])"
+    )
+    path = str(Path(gdncodec.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": path}
+    run_ = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert run_.returncode == 0
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "decompress"])
+def test_a_device_that_never_ends_is_refused(folder, command):
+    extra = ["-o", "a.png"] if command == "decompress" else []
+    assert "a device" in run(command, "/dev/zero", *extra, code=4).stderr

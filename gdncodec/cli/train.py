@@ -8,6 +8,7 @@ import click
 
 from gdncodec.cli import options
 from gdncodec.extras import check_installed
+from gdncodec.threads import bounded
 
 __all__ = ["train"]
 
@@ -125,7 +126,7 @@ def train(threads: int | None, verbose: bool, quiet: bool, **given: Any) -> None
     if threads:
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(bounded(threads))
     report = (lambda _: None) if quiet else None
     outcome = run_session(report=report, verbose=verbose, **given)
     if outcome.model and not quiet:

@@ -16,7 +16,7 @@ import numpy as np
 from gdncodec.config import rate_position
 from gdncodec.errors import ModelError
 from gdncodec.norms import TileClass, norm_info, parse_norm
-from gdncodec.threads import one_blas_thread, processors
+from gdncodec.threads import bounded, one_blas_thread, processors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ class NumpyEngine:
 
     def __init__(self, model: Model, threads: int | None = None) -> None:
         self.model = model
-        self.threads = threads or processors()
+        self.threads = bounded(threads) if threads else processors()
         norm = needs_torch(model.config)
         if norm:
             msg = f"the engine numpy cannot run norm {norm}; the engine torch can"

@@ -12,6 +12,7 @@ from torch import nn
 from gdncodec.errors import UsageError
 from gdncodec.nn.inference import prepare_inference
 from gdncodec.nn.transforms import Transform, analysis, synthesis
+from gdncodec.threads import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ class TorchEngine:
     def __init__(self, model: Model, device: str | None = None, threads: int | None = None) -> None:
         self._model = model
         if threads is not None:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(bounded(threads))
         self.pixel_offset = model.config.pixel_offset
         """What is subtracted from samples in [0, 1] before the analysis."""
         try:
