@@ -248,3 +248,24 @@ def test_commands_that_need_torch_name_the_extra(tmp_path, arguments, extra):
     assert run.stderr == f"Error: torch not installed: pip install 'gdncodec[{extra}]'\n"
     assert run.returncode == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png"]
+
+
+def test_the_settings_of_a_program_change_nothing_and_are_left_as_they_are(rng):
+    transforms = TorchEngine(made("gdn1")).at(50)
+    x = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    y = transforms.analysis(x)
+    expected = transforms.synthesis(y, 16), transforms.error_gradient(y, x, (slice(64),) * 2)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad(), torch.inference_mode():
+            fresh = TorchEngine(made("gdn1")).at(50)
+            for found in (transforms, fresh):
+                np.testing.assert_array_equal(found.analysis(x), y)
+                np.testing.assert_array_equal(found.synthesis(y, 16), expected[0])
+                gradient = found.error_gradient(y, x, (slice(64),) * 2)
+                np.testing.assert_array_equal(gradient, expected[1])
+            assert torch.is_autocast_enabled("cpu")
+            assert not torch.is_grad_enabled()
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")

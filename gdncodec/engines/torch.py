@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from gdncodec.nn.transforms import Transform, analysis, synthesis
 from gdncodec.threads import bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -79,6 +80,18 @@ class TorchEngine:
         return net.eval().requires_grad_(False)
 
 
+@contextmanager
+def _own_state(device: torch.device) -> Iterator[None]:
+    """Compute in float32 whatever the program has set, and leave its settings as they were."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
 class TorchTransforms:
     """The transforms of an engine at one quality; see :class:`gdncodec.engines.Transforms`.
 
@@ -95,7 +108,7 @@ class TorchTransforms:
     def analysis(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Return the latent (M, H/16, W/16) of an image (H, W, 3)."""
         peak = np.iinfo(x.dtype).max
-        with torch.inference_mode():
+        with _own_state(self._device), torch.inference_mode():
             pixels = torch.from_numpy(x if peak == 255 else x.astype(np.float32))
             pixels = pixels.to(self._device).permute(2, 0, 1)[None]
             y = self._analysis(pixels.float() / peak - self._offset)[0]
@@ -105,7 +118,7 @@ class TorchTransforms:
     def synthesis(self, y: NDArray[np.float32], depth: int = 8) -> NDArray[Any]:
         """Return the image (H, W, 3) of a latent (M, H/16, W/16), with 8 or 16 bits per sample."""
         peak, dtype = (255, torch.uint8) if depth == 8 else (65535, torch.int32)
-        with torch.inference_mode():
+        with _own_state(self._device), torch.inference_mode():
             latent = torch.from_numpy(y).to(self._device)
             x_hat = self._synthesis(latent[None])[0] + self._offset
             pixels = (x_hat * peak).round_().clamp_(0, peak).to(dtype)
@@ -143,8 +156,9 @@ class TorchTransforms:
     def _gradient(
         self, y: NDArray[np.float32], of: Callable[[torch.Tensor], torch.Tensor]
     ) -> NDArray[np.float32]:
-        latent = torch.from_numpy(y).to(self._device)[None].requires_grad_()
-        (gradient,) = torch.autograd.grad(of(self._differentiable(latent)), latent)
+        with _own_state(self._device), torch.inference_mode(False), torch.enable_grad():
+            latent = torch.from_numpy(y).to(self._device)[None].requires_grad_()
+            (gradient,) = torch.autograd.grad(of(self._differentiable(latent)), latent)
         return gradient[0].cpu().numpy()
 
     # Tensors made in inference mode could never be differentiated.
