@@ -124,9 +124,16 @@ class ModelConfig:
     metric: Metric = "mse"
 
     def __post_init__(self) -> None:
+        for name in ("norm", "synthesis_norm"):
+            if not isinstance(getattr(self, name), str):
+                msg = f"{name} must be a text, got {getattr(self, name)!r}"
+                raise UsageError(msg)
+        if type(self.folded) is not bool:
+            msg = f"folded must be true or false, got {self.folded!r}"
+            raise UsageError(msg)
         for name in ("widths", "synthesis_widths"):
             widths = getattr(self, name)
-            if len(widths) != 3 or not all(1 <= n <= 1024 for n in widths):
+            if len(widths) != 3 or not all(type(n) is int and 1 <= n <= 1024 for n in widths):
                 msg = f"{name} must be three numbers from 1 to 1024, got {widths}"
                 raise UsageError(msg)
         if not 1 <= self.latent_channels <= 1024:

@@ -331,3 +331,37 @@ def test_no_number_of_threads_is_too_large(folder, engine):
 def test_a_device_that_never_ends_is_refused(folder, command):
     extra = ["-o", "a.png"] if command == "decompress" else []
     assert "a device" in run(command, "/dev/zero", *extra, code=4).stderr
+
+
+def test_an_empty_name_is_not_the_current_folder(folder):
+    before = names(folder)
+    for command in ("compress", "decompress", "verify"):
+        assert "an input has an empty name" in run(command, "", code=2).stderr
+    assert names(folder) == before
+
+
+def test_compare_never_overwrites_its_image(folder):
+    data = (folder / "img.png").read_bytes()
+    assert "is the input itself" in run("compare", "img.png", "-o", "img.png", "-f", code=2).stderr
+    assert (folder / "img.png").read_bytes() == data
+    assert "no folder" in run("compare", "img.png", "-o", "gone/a.html", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["eval", "img.png", "--out", "o", "--show", "nan"],
+        ["eval", "img.png", "--out", "o", "--show", "-1"],
+        ["eval", "img.png", "--out", "o", "--qualities", "200"],
+        ["compare", "img.png", "--bpp", "inf"],
+        ["train", "--data", ".", "--out", "o", "--seed", str(2**64)],
+        ["train", "--data", ".", "--out", "o", "--norm", "mabn:window=" + "9" * 400],
+        ["train", "--data", ".", "--out", "o", "--norm", "batch:eps=0"],
+        ["compress", "img.png", "--device", "hpu"],
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_the_work(folder, arguments):
+    for package in ("bjontegaard", "pytorch_msssim", "matplotlib", "tqdm"):
+        pytest.importorskip(package)
+    assert "bug" not in run(*arguments, code=2).stderr
+    assert names(folder) == ["img.png"]

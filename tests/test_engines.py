@@ -269,3 +269,22 @@ def test_the_settings_of_a_program_change_nothing_and_are_left_as_they_are(rng):
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("engine", [NumpyEngine, TorchEngine])
+@pytest.mark.parametrize("norm", ["none", "batch", "channel"])
+def test_a_norm_that_does_not_fit_the_tensors_is_refused(engine, norm, rng):
+    """Not run without its parameters, which would make files that nobody can read."""
+    model = made("gdn1")
+    config = ModelConfig(
+        **{**vars(model.config), "norm": norm, "synthesis_norm": norm, "folded": norm == "batch"}
+    )
+    transforms = engine(Model(config, model.tensors)).at(50)
+    with pytest.raises(ModelError, match="do not fit"):
+        transforms.analysis(rng.integers(0, 256, (32, 32, 3), np.uint8))
+
+
+@pytest.mark.parametrize("changed", [{"norm": 5}, {"widths": (1.5, 2, 3)}, {"folded": "x"}])
+def test_a_configuration_has_values_of_the_right_types(changed):
+    with pytest.raises(UsageError):
+        ModelConfig(**changed)

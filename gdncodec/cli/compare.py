@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gdncodec.cli import options
+from gdncodec.cli.files import refuse_existing
 from gdncodec.cli.options import Work
 from gdncodec.evaluation import COMPARED_ANCHORS
 
@@ -49,6 +50,7 @@ def compare(
     from gdncodec.evaluation.compare import compare_image
 
     output = output or source.with_suffix(".compare.html")
+    refuse_existing(output, force, source)
     say = partial(click.echo, err=True)
     compare_image(
         source,

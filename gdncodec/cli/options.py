@@ -65,12 +65,23 @@ def more(help_text: str) -> Decorator:
 
 
 source = click.argument("source", metavar="INPUT", type=_file)
+
+
+def _not_empty(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> list[Path]:
+    """Refuse an empty name, which as a path would be the current folder."""
+    if "" in values:
+        msg = "an input has an empty name"
+        raise click.BadParameter(msg)
+    return [Path(value) for value in values]
+
+
 sources = click.argument(
     "sources",
     metavar="INPUT...",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=click.Path(allow_dash=True),
+    callback=_not_empty,
 )
 output = click.option(
     "-o",

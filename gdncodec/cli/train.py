@@ -98,7 +98,7 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
     type=click.FloatRange(1, 64),
     help="Divisor of the quantisation bins that represent flat colours.  [default: 1]",
 )
-@click.option("--seed", type=int, help="Random seed.  [default: 0]")
+@click.option("--seed", type=click.IntRange(-(2**63), 2**63 - 1), help="Random seed.  [default: 0]")
 @click.option("--resume", is_flag=True, help="Resume the run in --out, or start one.")
 @click.option(
     "--resume-weights",

@@ -210,6 +210,10 @@ class NumpyTransforms:
                 for key, value in tensors.items()
                 if key.startswith(f"{i + 1}.")
             }
+            needed = _tensors_of(norm) if i < 6 else set()
+            if stage.keys() != needed:
+                msg = f"the tensors of the {name} do not fit norm {norm}"
+                raise ModelError(msg)
             follows = _norm(norm, stage, inverse=transposed) if i < 6 else _Norm()
             layers.append(_Layer(matrix, bias, follows))
         return layers
@@ -415,6 +419,14 @@ class _Channel(_Norm):
         g = _Leaky().gradient(y * self._weight + self._bias, of_output) * self._weight
         along = (g * y).sum(axis=1, keepdims=True) / max(rows.shape[1] - 1, 1)
         return inverse * (g - g.mean(axis=1, keepdims=True) - y * along)
+
+
+def _tensors_of(norm: str) -> set[str]:
+    """Return the names of the tensors that a norm has in a model file."""
+    name = parse_norm(norm)[0]
+    if name in ("gdn", "gdn1"):
+        return {"beta", "gamma"}
+    return {"0.weight", "0.bias"} if name == "channel" else set()
 
 
 def _norm(norm: str, stage: dict[str, NDArray[np.float32]], *, inverse: bool) -> _Norm:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gdncodec.errors import UsageError
+from gdncodec.errors import ModelError, UsageError
 from gdncodec.nn.inference import prepare_inference
 from gdncodec.nn.transforms import Transform, analysis, synthesis
 from gdncodec.threads import bounded
@@ -50,7 +50,7 @@ class TorchEngine:
         try:
             self.device = torch.device(device or "cpu")
             torch.zeros(1, device=self.device).cpu()
-        except (RuntimeError, AssertionError) as error:
+        except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
             reason = str(error).splitlines()[0]
             msg = f"device {device!r} cannot be used: {reason}"
             raise UsageError(msg) from error
@@ -75,7 +75,11 @@ class TorchEngine:
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             net = build(self._model.config)
             weights = {k: torch.from_numpy(v) for k, v in self._model.network(name).items()}
-            net.load_state_dict(weights, assign=True)
+            try:
+                net.load_state_dict(weights, assign=True)
+            except RuntimeError as error:
+                msg = f"the tensors of the {name} do not fit the model's configuration"
+                raise ModelError(msg) from error
             net = net.to(self.device).to(memory_format=torch.channels_last)
         return net.eval().requires_grad_(False)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gdncodec.errors import UsageError
-from gdncodec.evaluation import COMPARED_ANCHORS
+from gdncodec.evaluation import COMPARED_ANCHORS, MAX_BPP
 from gdncodec.evaluation.codecs import CodecSpec, model_spec
 from gdncodec.evaluation.images import read_for_measuring
 from gdncodec.evaluation.measurements import raise_failures
@@ -105,8 +105,8 @@ def _target_size(
         msg = "give the size of a codec or bits per pixel, not both"
         raise UsageError(msg)
     if bpp is not None:
-        if not bpp > 0:
-            msg = f"bits per pixel must be positive, got {bpp}"
+        if not 0 < bpp <= MAX_BPP:
+            msg = f"bits per pixel must be positive and at most {MAX_BPP}, got {bpp}"
             raise UsageError(msg)
         return max(1, round(bpp * pixels / 8))
     name, _, quality = (size_of or "model").partition(":")

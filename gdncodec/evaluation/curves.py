@@ -44,7 +44,7 @@ class Curve:
 
     def __post_init__(self) -> None:
         lengths = {len(values) for values in self.results.values()}
-        if "bpp" not in self.results or len(lengths) != 1:
+        if "bpp" not in self.results or len(lengths) != 1 or not min(lengths):
             msg = f"{self.name}: expected bpp and other lists of one length, got {self.results}"
             raise ValueError(msg)
         if not all(math.isfinite(bpp) and bpp > 0 for bpp in self.results["bpp"]):

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gdncodec.evaluation import EVALUATED_ANCHORS
+from gdncodec.errors import UsageError
+from gdncodec.evaluation import EVALUATED_ANCHORS, MAX_BPP
 from gdncodec.evaluation.codecs import CodecSpec, model_spec, models_of_norms
 from gdncodec.evaluation.curves import read_curve
 from gdncodec.evaluation.images import find_images
@@ -94,6 +95,7 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
         UsageError: a name is unknown, or given twice.
     """
     check_installed("torch", "bjontegaard", "matplotlib", "pytorch_msssim", "tqdm", extra="eval")
+    _check(request)
     paths = find_images(request.images)
     published = [read_curve(path) for path in request.published]
     models = dict.fromkeys([*request.models, *models_of_norms(request.norms)])
@@ -138,6 +140,18 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
     write_files(request.out, evaluation, summary, shown=shown, originals=originals)
     raise_failures(evaluation.failures, str(request.out))
     return summary
+
+
+def _check(request: EvaluationRequest) -> None:
+    """Refuse numbers that would only fail after hours."""
+    for bpp in request.shown_bpp:
+        if not 0 < bpp <= MAX_BPP:
+            msg = f"bits per pixel to show must be positive and at most {MAX_BPP}, got {bpp:g}"
+            raise UsageError(msg)
+    for quality in request.qualities:
+        if not 0 <= quality <= 100:
+            msg = f"quality must be from 0 to 100, got {quality:g}"
+            raise UsageError(msg)
 
 
 def _shown(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import enum
 import importlib
 import inspect
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -204,21 +203,22 @@ def make_norm(spec: str, channels: int, *, inverse: bool = False) -> nn.Module:
             msg = f"norm {name} has no option {key!r}; it has {', '.join(defaults) or 'none'}"
             raise UsageError(msg)
         options[key] = _convert(f"{name}:{key}", text, defaults[key])
-        low, high = _RANGES.get(key, (-math.inf, math.inf))
-        if not isinstance(options[key], str) and not (
-            math.isfinite(options[key]) and low <= options[key] <= high
-        ):
+        low, high = _RANGES.get(key, (-_LARGEST, _LARGEST))
+        if not isinstance(options[key], str) and not low <= options[key] <= high:
             msg = f"norm option {name}:{key} must be from {low:g} to {high:g}, got {text}"
             raise UsageError(msg)
     return layer(channels, inverse=inverse, **options)
 
 
+_LARGEST = 1 << 20
+
 _RANGES = {
-    "eps": (0, 1),
+    "eps": (1e-15, 1),
     "beta_min": (0, 1),
     "gamma_init": (0, 1),
     "momentum": (0, 1),
     "warmup": (0, 1 << 31),
+    "window": (0, 1 << 16),
 }
 """Smallest and largest value of options, by name; options without an entry may be any number."""
 

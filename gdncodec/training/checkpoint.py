@@ -113,9 +113,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         config = ModelConfig.from_json(metadata["config"])
         counters = Counters(**json.loads(metadata["counters"]))
         parts = {k: _nest(v, tensors) for k, v in json.loads(metadata["parts"]).items()}
-        options = json.loads(metadata["options"])
+        options = dict(json.loads(metadata["options"]))
         checkpoint = Checkpoint(config, counters, **parts, options=options)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (
+        OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, ModelError,
+    ) as error:  # fmt: skip
         msg = f"{path}: not a training checkpoint ({error})"
         raise ModelError(msg) from error
     # A checkpoint may omit the average to save space; averaging then starts from the weights.

@@ -113,7 +113,7 @@ def workers(device: str) -> Iterator[Workers]:
         chosen = torch.device(_best_device() if device == "auto" else device)
         if chosen.type not in ("cpu", "cuda"):
             torch.zeros(1, device=chosen).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         msg = f"device must be auto or a torch device such as cpu or cuda:0, got {device!r}"
         raise UsageError(msg) from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
