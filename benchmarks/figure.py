@@ -50,7 +50,7 @@ def main() -> None:
         f"JPEG, quality {options.jpeg}": (theirs, jpeg.decode(theirs)),
         "gdncodec": (ours, codec.decompress(ours).pixels),
     }
-    columns = [column(image.pixels, "Original", f"{image.pixels.nbytes:,} bytes")]
+    columns = [column(image.pixels, "Original", f"{image.pixels.nbytes:,} bytes, uncompressed")]
     columns += [column(p, name, detail(data, p)) for name, (data, p) in decoded.items()]
     width = len(columns) * (SIDE + GAP) - GAP
     figure = Image.new("RGB", (width, columns[0].height), "white")

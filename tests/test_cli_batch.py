@@ -133,4 +133,4 @@ def test_a_folder_is_verified_and_the_damaged_file_named(photos):
     assert result.exit_code == 4
     assert result.stderr.startswith("Error: photos/a.gdn: truncated")
     assert "photos/b c.gdn: good, 50 x 40" in result.stdout
-    assert "1 files, " in result.stdout
+    assert "1 file, " in result.stdout

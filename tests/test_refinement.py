@@ -77,7 +77,7 @@ def test_the_curvature_is_the_mean_squared_response(transforms, decoded):
     """Of three channels together: with its few probes that of a single one is noisy."""
     y = decoded
     curvature = transforms.curvature(y)
-    channels = np.argsort(curvature)[-3:]
+    channels = np.argsort(np.abs(y).mean(axis=(1, 2)))[-3:]  # not by the estimate: it would be high
     found = []
     for channel, row, column in np.ndindex(len(channels), *y.shape[1:]):
         ends = []

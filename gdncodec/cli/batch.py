@@ -156,7 +156,8 @@ def _bug(error: Exception) -> str:
 
 def _summary(done: Sequence[Sizes], failed: int, skipped: int, seconds: float) -> str:
     before, after, pixels = (sum(sizes) for sizes in zip(*done, strict=True)) if done else (0, 0, 0)
-    parts = [f"{len(done)} files, {_size(before)} to {_size(after)}"]
+    files = "1 file" if len(done) == 1 else f"{len(done)} files"
+    parts = [f"{files}, {_size(before)} to {_size(after)}"]
     parts.append(f"{seconds:.1f} s, {pixels / 1e6 / max(seconds, 1e-9):.1f} megapixels per second")
     if failed:
         parts.append(f"{failed} failed")

@@ -87,9 +87,9 @@ output = click.option(
     "-o",
     "--output",
     metavar="FILE|FOLDER/",
-    help="File to write, - for stdout; or a folder: one that exists or ends in a slash.",
+    help="File to write, - for stdout; or a folder (existing, or ending in a slash).",
 )
-recursive = click.option("-r", "--recursive", is_flag=True, help="Take folders in folders, too.")
+recursive = click.option("-r", "--recursive", is_flag=True, help="Include subfolders.")
 skip_existing = click.option(
     "--skip-existing", is_flag=True, help="Leave out inputs whose output exists."
 )
