@@ -249,7 +249,7 @@ def main() -> None:
         page(codec.entry.name, found, tints(codec)), encoding="utf-8"
     )
     path = ROOT / "docs/plots/unusual.webp"
-    sheet(images, found).save(path, lossless=True, quality=100, method=6)
+    sheet(examples, found).save(path, lossless=True, quality=100, method=6)
 
 
 if __name__ == "__main__":
