@@ -113,7 +113,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         config = ModelConfig.from_json(metadata["config"])
         counters = Counters(**json.loads(metadata["counters"]))
         parts = {k: _nest(v, tensors) for k, v in json.loads(metadata["parts"]).items()}
-        options = dict(json.loads(metadata["options"]))
+        options = json.loads(metadata["options"])
+        if options is not None:
+            options = dict(options)
         checkpoint = Checkpoint(config, counters, **parts, options=options)
     except (
         OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, ModelError,
