@@ -245,6 +245,12 @@ def test_drawn_images_are_of_all_kinds_and_depend_on_the_seed_alone():
     assert any(max(c) == 255 and min(c) == 0 for c in flat)
 
 
+def test_some_drawn_images_have_patterns_of_single_pixels():
+    drawn = (draw_image(random.Random(i), 48).float() for i in range(60))
+    steps = [image.diff(dim=d).abs().mean() for image in drawn for d in (1, 2)]
+    assert sum(step > 40 for step in steps) > 3  # checks, rows and columns; text has about 10
+
+
 def test_an_image_of_the_size_of_a_crop_gives_that_crop():
     photo = gradient(32, 32)
     for crop in CropSampler([photo], 32, 4, seed=0).draw(0).mul(255).round().byte():
