@@ -80,13 +80,18 @@ def test_the_gradient_at_zero_is_that_of_the_limit(layer, inverse):
     torch.testing.assert_close(x.grad, scale.view(1, -1, 1, 1).expand_as(x))
 
 
-def test_a_second_derivative_is_refused_instead_of_being_wrong():
+@pytest.mark.parametrize("shape", [(2, 6), (1, 6, 5), (1, 6, 2, 2)])
+def test_a_second_derivative_raises_an_error_instead_of_being_none_or_wrong(shape):
     made = dense(GDN)
-    x = torch.randn(1, 6, 2, 2, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     cotangent = torch.ones_like(x, requires_grad=True)
-    (grad,) = torch.autograd.grad(made(x), x, cotangent, create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice"):
-        grad.sum().backward()
+    for first in (x, made.beta, made.gamma):
+        (grad,) = torch.autograd.grad(made(x), first, cotangent, create_graph=True)
+        for second in (x, made.beta, made.gamma, cotangent):
+            with pytest.raises(RuntimeError, match="cannot differentiate gdn twice"):
+                torch.autograd.grad(grad.sum(), second, retain_graph=True)
+        with pytest.raises(RuntimeError, match="cannot differentiate gdn twice"):
+            grad.sum().backward()
 
 
 @BOTH_WAYS

@@ -11,7 +11,7 @@ from torch import nn
 
 from gdncodec.errors import UsageError
 from gdncodec.norms import NORMS, NormInfo, TileClass, make_norm, norm_info, parse_norm
-from gdncodec.norms.crossnorm import CrossNorm, activate_crossnorm
+from gdncodec.norms.crossnorm import CrossNorm, activate_crossnorm, activate_for_step
 from gdncodec.norms.statistics import freeze_stats
 
 SPECS = [
@@ -19,6 +19,8 @@ SPECS = [
     "group:groups=2",
     "frn:learnable_eps=true",
     "mabn:window=2,warmup=3",
+    "batch:momentum=none",
+    "switchable:last_gamma=true",
     "switchable:batch=false",
     "switchable:unbiased=true",
     "selfnorm:two_gates=true",
@@ -153,7 +155,7 @@ def test_every_rank_is_the_flattened_one(spec, shape):
 def test_rank_two_works_or_is_refused(spec):
     layer = make_norm(spec, 4)
     x = torch.randn(3, 4)
-    if spec in ("gdn", "gdn1", "none", "channel", "batch", "mabn"):
+    if spec in ("gdn", "gdn1", "none", "channel", "batch", "mabn", "layer", "group"):
         assert layer(x).shape == x.shape
         torch.testing.assert_close(layer.eval()(x), layer(x[:, :, None, None])[:, :, 0, 0])
     else:
@@ -385,6 +387,8 @@ def test_options_are_read_from_the_name():
         ("none:eps=1", "it has none"),
         ("frn:inverse=true", "no option 'inverse'"),
         ("frn:learnable_eps=maybe", "must be true or false, got 'maybe'"),
+        ("mabn:window=none", "must be a value of type int, got 'none'"),
+        ("crossnorm:places=-1", "must be from 0 to 64"),
         ("mabn:window=x", "must be a value of type int, got 'x'"),
         ("mabn:window=0", "at least 1, got 0"),
         ("frn:", "option=value"),
@@ -482,6 +486,48 @@ def test_as_many_crossnorms_are_activated_as_asked():
     assert sum(layer.active for layer in net) == 2
     activate_crossnorm(net, 9)
     assert sum(layer.active for layer in net) == 5
+
+
+@pytest.mark.parametrize("name", ["crossnorm", "sncn"])
+def test_at_each_step_two_places_act_with_the_probability(name):
+    torch.manual_seed(0)
+    spec = f"{name}:places=2,probability=0.3"
+    net = nn.Sequential(*(make_norm(spec, 4) for _ in range(5)), make_norm(spec, 4, inverse=True))
+    layers = [m for m in net.modules() if isinstance(m, CrossNorm)]
+    counts = []
+    for _ in range(200):
+        activate_for_step(net)
+        counts.append(sum(layer.active for layer in layers))
+        assert not layers[-1].active  # that of the synthesis
+        for layer in layers:
+            layer.active = False
+    assert set(counts) == {0, 2}
+    assert 40 < counts.count(2) < 80
+    x = torch.randn(4, 4, 3, 3)
+    assert all(layer(x) is x for layer in layers)  # none chooses for itself
+
+
+def test_without_places_nothing_is_drawn_for_a_step():
+    before = torch.get_rng_state()
+    activate_for_step(nn.Sequential(make_norm("crossnorm", 4), make_norm("gdn", 4)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("channels", [2, 8, 16, 32, 48, 96, 160])
+def test_the_groups_of_group_norm_hold_several_channels_by_default(channels):
+    group, instance = make_norm("group", channels), make_norm("instance", channels)
+    x = torch.randn(2, channels, 3, 3)
+    assert group.groups < channels
+    assert not torch.allclose(group(x), instance(x), atol=1e-3)
+
+
+def test_last_gamma_starts_a_switchable_norm_at_its_bias():
+    layer = make_norm("switchable:last_gamma=true", 4)
+    x = torch.randn(2, 4, 3, 3)
+    assert not layer(x).any()
+    layer(x).sum().backward()
+    assert layer.weight.grad.shape == (4,)
+    layer(x).square().sum().backward()
 
 
 @NAMES

@@ -180,6 +180,42 @@ def test_mabn_step_by_step_through_its_warm_up():
     close(layer.bias.grad, golden["grad_bias_eval"])
 
 
+def test_mabn_by_pairs_step_by_step():
+    golden, layer = Golden("mabn_pairs"), MABN(8, window=3, pairs=True).double()
+    set_parameters(layer, weight=golden["weight"], bias=golden["bias"])
+    for step, count in enumerate(golden["iters"].tolist()):
+        layer.steps.fill_(count - 1)
+        if count == 99:
+            layer.running_var.copy_(golden["running_var_before_99"])
+        golden.forward_and_backward(layer, f"_{step}")
+        close(layer.weight.grad, golden[f"grad_weight_{step}"])
+        close(layer.bias.grad, golden[f"grad_bias_{step}"])
+        close(layer.running_var, golden[f"running_var_{step}"])
+        close(layer.window_x2, golden[f"pre_x2_{step}"])
+        close(layer.window_gz, golden[f"pre_gz_{step}"])
+        assert layer.steps == count
+    golden.forward_and_backward(layer.eval(), "_eval")
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_batch_norm_with_a_moving_or_a_cumulative_average_is_that_of_torch(momentum):
+    ours = BatchNorm(8, momentum=momentum).double()
+    theirs = torch.nn.BatchNorm2d(8, momentum=momentum).double()
+    golden = Golden("torch_batchnorm")
+    for step in range(3):
+        close(ours(golden[f"x_{step}"]), theirs(golden[f"x_{step}"]).detach())
+        close(ours.running_mean, theirs.running_mean)
+        close(ours.running_var, theirs.running_var)
+    close(ours.eval()(golden["x_eval"]), theirs.eval()(golden["x_eval"]).detach())
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_group_norm_of_single_positions_is_that_of_torch(groups):
+    x = Golden("torch_batchnorm")["x_0"][:, :, 0, 0]
+    ours, theirs = GroupNorm(8, groups=groups).double(), torch.nn.GroupNorm(groups, 8).double()
+    close(ours(x), theirs(x).detach())
+
+
 def test_centred_convolution():
     golden = Golden("cenconv2d")
     layer = CentredConv2d(8, 6, 3, stride=2, padding=1).double()

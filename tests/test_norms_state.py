@@ -94,6 +94,33 @@ def test_mabn_follows_the_paper_through_warm_up_averages_and_renormalisation(sta
         torch.testing.assert_close(layer.window_gz, plain.gz, atol=1e-12, rtol=1e-12)
 
 
+def test_mabn_takes_its_running_variance_from_the_first_batch_if_asked():
+    data = [x * 3 for x, _ in batches(20)]
+    for first_batch in (False, True):
+        layer = MABN(4, first_batch=first_batch).double()
+        run = torch.ones(4, dtype=torch.float64)
+        for t, x in enumerate(data):
+            layer(x)
+            new = x.square().mean((0, 2, 3))
+            run = new if first_batch and t == 0 else 0.98 * run + 0.02 * new
+        torch.testing.assert_close(layer.running_var, run)
+
+
+def test_mabn_by_pairs_refuses_an_odd_batch():
+    with pytest.raises(ValueError, match="even number of images in training, got 3"):
+        make_norm("mabn:pairs=true", 4)(torch.randn(3, 4, 2, 2))
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_second_derivative_of_mabn_raises_an_error_instead_of_being_none(pairs):
+    x = torch.randn(2, 4, 3, 3, requires_grad=True)
+    (grad,) = torch.autograd.grad(
+        make_norm(f"mabn:pairs={pairs}", 4)(x).square().sum(), x, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="cannot differentiate mabn twice"):
+        torch.autograd.grad(grad.sum(), x)
+
+
 def test_the_gradient_of_mabn_is_exact_in_the_warm_up():
     layer = MABN(3, warmup=10**6).double()
 
@@ -110,8 +137,12 @@ def test_the_gradient_of_mabn_is_exact_in_the_warm_up():
 @pytest.mark.parametrize("at", [1, 4, 7])
 @pytest.mark.parametrize(
     ("spec", "start"),
-    [("mabn:window=3,warmup=6", 0), ("mabn:window=3,warmup=6", 996), ("switchable", 0)],
-)
+    [
+        ("mabn:window=3,warmup=6", 0), ("mabn:window=3,warmup=6", 996),
+        ("mabn:window=3,pairs=true", 0), ("mabn:window=3,pairs=true", 96),
+        ("batch:momentum=none", 0), ("switchable", 0),
+    ],
+)  # fmt: skip
 def test_a_run_resumed_from_a_checkpoint_goes_on_exactly(spec, start, at):
     def fresh():
         layer = make_norm(spec, 4).double()
@@ -119,7 +150,7 @@ def test_a_run_resumed_from_a_checkpoint_goes_on_exactly(spec, start, at):
             layer.steps.fill_(start)
         return layer
 
-    data = batches(10)
+    data = batches(10, (4, 4, 3, 2))
     whole = train_on(fresh(), data)
     first = fresh()
     train_on(first, data[:at])

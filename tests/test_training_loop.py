@@ -15,6 +15,7 @@ from gdncodec.config import QUALITY_LAMBDAS, ModelConfig
 from gdncodec.errors import GdnCodecError
 from gdncodec.nn.loss import RateDistortionLoss
 from gdncodec.nn.model import CodecModel
+from gdncodec.norms import crossnorm
 from gdncodec.training import loop
 from gdncodec.training.checkpoint import Checkpoint, Counters, load_checkpoint
 from gdncodec.training.distributed import ALONE, Workers
@@ -46,6 +47,20 @@ def test_three_steps_change_every_parameter_and_leave_checkpoints(tmp_path, phot
     assert light.counters.step == 2
     assert not light.is_complete
     assert not load_checkpoint(tmp_path / "best.safetensors").is_complete
+
+
+def test_each_step_activates_two_places_of_crossnorm(tmp_path, photo, monkeypatch):
+    acted = []
+
+    def exchange(x, *_, **__):
+        acted.append(x.shape[1])
+        return x
+
+    monkeypatch.setattr(crossnorm, "exchange_statistics", exchange)
+    config = dataclasses.replace(CONFIG, norm="crossnorm:places=2,probability=1")
+    run(options(steps=3), tmp_path, [photo], config=config)
+    assert len(acted) == 6
+    assert set(acted) <= set(CONFIG.widths)
 
 
 def test_three_steps_on_ms_ssim_need_crops_of_several_scales(tmp_path):

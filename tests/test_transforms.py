@@ -12,7 +12,7 @@ from gdncodec.nn.inference import fold, prepare_inference
 from gdncodec.nn.model import CodecModel
 from gdncodec.nn.nodes import place
 from gdncodec.nn.transforms import Transform, analysis, synthesis
-from gdncodec.norms import NORMS, NormInfo, TileClass, norm_info
+from gdncodec.norms import NORMS, NormInfo, TileClass, make_norm, norm_info
 from gdncodec.norms.centred import CentredConv2d
 from gdncodec.norms.gdn import FixedGDN
 
@@ -149,6 +149,26 @@ def test_other_transforms_stay_as_they_are_when_folded(norm):
             k: v.shape for k, v in built.state_dict().items()
         }
         assert all(torch.equal(v, net.state_dict()[k]) for k, v in folded.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(6, 8, 3, groups=2, dilation=2),
+        CentredConv2d(6, 8, 3, groups=2, dilation=2, padding=2, padding_mode="replicate"),
+        nn.ConvTranspose2d(6, 8, 3, stride=2, groups=2, dilation=2),
+    ],
+)
+def test_folding_keeps_groups_dilation_and_padding(conv):
+    torch.manual_seed(0)
+    stage = nn.Sequential(make_norm("mabn", 8), nn.LeakyReLU(0.1))
+    stage[0].running_var.uniform_(0.5, 2)
+    nn.init.normal_(stage[0].weight)
+    net = nn.Sequential(copy.deepcopy(conv), stage).double().eval()
+    folded = fold(net)
+    x = torch.randn(2, 6, 9, 9, dtype=torch.float64)
+    torch.testing.assert_close(folded(x), net(x), atol=1e-12, rtol=1e-12)
+    assert type(folded[0]) in (nn.Conv2d, nn.ConvTranspose2d)
 
 
 def test_a_norm_with_no_convolution_before_it_is_not_folded():

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gdncodec.nn.transforms import Transform
 from gdncodec.norms.centred import CentredConv2d
@@ -40,9 +40,7 @@ def fold(transform: nn.Sequential) -> nn.Sequential:
             msg = f"cannot fold {type(norm).__name__}: no convolution with a bias before it"
             raise ValueError(msg)
         scale, shift = (t.double() for t in norm.scale_and_shift())
-        # Output channels are the first axis of the weight, but the second of a transposed one.
-        shape = (1, -1, 1, 1) if isinstance(conv, nn.ConvTranspose2d) else (-1, 1, 1, 1)
-        conv.weight.copy_(conv.weight.double() * scale.reshape(shape))
+        conv.weight.copy_(conv.weight.double() * _for_weight(scale, conv))
         if isinstance(result, Transform):
             # scale * ((1 + a) * x + b) + shift = (1 + a) * (scale * x + shift) + b'
             more, added = result.condition(i - 1)
@@ -50,6 +48,16 @@ def fold(transform: nn.Sequential) -> nn.Sequential:
         conv.bias.copy_(conv.bias.double() * scale + shift)
         result[i] = stage[1]
     return result
+
+
+def _for_weight(scale: Tensor, conv: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+    """Return the scales (C,) of output channels in a shape that broadcasts against the weight."""
+    if isinstance(conv, nn.Conv2d):
+        return scale.reshape(-1, 1, 1, 1)
+    # Of a transposed one they are the second axis, and the first goes through the groups.
+    of_group = scale.reshape(conv.groups, 1, -1)
+    inputs = conv.in_channels // conv.groups
+    return of_group.expand(-1, inputs, -1).reshape(conv.in_channels, -1, 1, 1)
 
 
 def _plain(conv: CentredConv2d) -> nn.Conv2d:
@@ -62,6 +70,10 @@ def _plain(conv: CentredConv2d) -> nn.Conv2d:
         conv.kernel_size,
         stride=conv.stride,
         padding=conv.padding,
+        dilation=conv.dilation,
+        groups=conv.groups,
+        bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
         device=weight.device,
         dtype=weight.dtype,
     )

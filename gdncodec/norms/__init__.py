@@ -193,7 +193,7 @@ def make_norm(spec: str, channels: int, *, inverse: bool = False) -> nn.Module:
     name, texts = parse_norm(spec)
     layer = NORMS[name].load()
     defaults = {
-        p.name: p.default
+        p.name: p
         for p in inspect.signature(layer).parameters.values()
         if p.kind is p.KEYWORD_ONLY and p.name != "inverse"
     }
@@ -202,9 +202,9 @@ def make_norm(spec: str, channels: int, *, inverse: bool = False) -> nn.Module:
         if key not in defaults:
             msg = f"norm {name} has no option {key!r}; it has {', '.join(defaults) or 'none'}"
             raise UsageError(msg)
-        options[key] = _convert(f"{name}:{key}", text, defaults[key])
+        options[key] = value = _convert(f"{name}:{key}", text, defaults[key])
         low, high = _RANGES.get(key, (-_LARGEST, _LARGEST))
-        if not isinstance(options[key], str) and not low <= options[key] <= high:
+        if value is not None and not isinstance(value, str) and not low <= value <= high:
             msg = f"norm option {name}:{key} must be from {low:g} to {high:g}, got {text}"
             raise UsageError(msg)
     return layer(channels, inverse=inverse, **options)
@@ -219,13 +219,16 @@ _RANGES = {
     "momentum": (0, 1),
     "warmup": (0, 1 << 31),
     "window": (0, 1 << 16),
+    "places": (0, 64),
 }
 """Smallest and largest value of options, by name; options without an entry may be any number."""
 
 
-def _convert(option: str, text: str, default: Any) -> Any:
-    """Convert an option's value to the type of its default."""
-    kind = type(default)
+def _convert(option: str, text: str, parameter: inspect.Parameter) -> Any:
+    """Convert an option's value to the type of its default, or to None where that is allowed."""
+    if text.lower() == "none" and "None" in str(parameter.annotation):
+        return None
+    kind = type(parameter.default)
     try:
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):

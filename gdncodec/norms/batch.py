@@ -25,7 +25,8 @@ class BatchNorm(RunningStatistics):
         channels: number of channels C.
         inverse: has no effect; both transforms use the same form.
         eps: added to the variance.
-        momentum: weight of the new value in the running statistics.
+        momentum: weight of the new value in the running statistics; None averages over all
+            batches so far.
 
     Shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; the output has the
     same shape and type.
@@ -36,7 +37,12 @@ class BatchNorm(RunningStatistics):
     """
 
     def __init__(
-        self, channels: int, *, inverse: bool = False, eps: float = 1e-5, momentum: float = 0.1
+        self,
+        channels: int,
+        *,
+        inverse: bool = False,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
     ) -> None:
         super().__init__()
         self.eps, self.momentum = eps, momentum
@@ -46,6 +52,9 @@ class BatchNorm(RunningStatistics):
         self.running_var: Tensor
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
+        if momentum is None:
+            self.batches: Tensor
+            self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
     def forward(self, x: Tensor) -> Tensor:
         check_shape(x, self.weight.numel(), 2)
@@ -56,11 +65,19 @@ class BatchNorm(RunningStatistics):
         tensors = (self.running_mean, self.running_var, self.weight, self.bias)
         mean, var, weight, bias = (t.to(x.dtype) for t in tensors)
         training = self.uses_batch
-        y = F.batch_norm(x, mean, var, weight, bias, training, self.momentum, self.eps)
+        share = self.next_share() if training else 0.0
+        y = F.batch_norm(x, mean, var, weight, bias, training, share, self.eps)
         if training and mean is not self.running_mean:  # the update went into a copy
             self.running_mean.copy_(mean)
             self.running_var.copy_(var)
         return y
+
+    def next_share(self) -> float:
+        """Return the weight of the next batch in the running statistics, and count the batch."""
+        if self.momentum is not None:
+            return self.momentum
+        self.batches.add_(1)
+        return 1 / float(self.batches)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Return scale and shift (C,): what the layer does at inference."""

@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from gdncodec.errors import UsageError
 from gdncodec.norms.statistics import check_shape, spatial_axes, widen
 
-__all__ = ["CROPS", "Box", "CrossNorm", "activate_crossnorm", "exchange_statistics"]
+__all__ = [
+    "CROPS",
+    "Box",
+    "CrossNorm",
+    "activate_crossnorm",
+    "activate_for_step",
+    "exchange_statistics",
+]
 
 CROPS = ("neither", "style", "content", "both")
 """What a random box may limit: where statistics are taken, where they are applied, or both."""
@@ -86,6 +93,9 @@ class CrossNorm(nn.Module):
         channels: number of channels C.
         inverse: the form for the synthesis, which acts only when activated.
         probability: how often it acts without being activated.
+        places: act as the paper's training does: at each step, with the probability, so many random
+            layers of the network act, see :func:`activate_for_step`. With 0 each layer chooses for
+            itself.
         crop: one of ``neither``, ``style``, ``content``, ``both``: what a random box limits.
         shuffle_channels: take the statistics of a random other channel.
         mix: weight of the unchanged image, 0 to 1.
@@ -106,6 +116,7 @@ class CrossNorm(nn.Module):
         *,
         inverse: bool = False,
         probability: float = 0.25,
+        places: int = 0,
         crop: str = "neither",
         shuffle_channels: bool = False,
         mix: float = 0.0,
@@ -123,6 +134,7 @@ class CrossNorm(nn.Module):
             raise UsageError(msg)
         self.channels = channels
         self.probability = 0.0 if inverse else probability
+        self.places = places
         self.crop, self.shuffle_channels, self.mix = crop, shuffle_channels, mix
         self.beta, self.eps = beta, eps
         self.active = False
@@ -150,7 +162,7 @@ class CrossNorm(nn.Module):
         return y.to(x.dtype)
 
     def _chooses_to_act(self) -> bool:
-        return self.probability > 0 and torch.rand(()).item() < self.probability
+        return not self.places and _happens(self.probability)
 
     def _draw_box(self, x: Tensor) -> Box:
         """Draw a box of at least a tenth of the area; for tiny maps it is the whole."""
@@ -170,12 +182,31 @@ class CrossNorm(nn.Module):
         return [slice(size) for size in sizes]
 
 
+def _happens(probability: float) -> bool:
+    return probability > 0 and torch.rand(()).item() < probability
+
+
+def activate_for_step(module: nn.Module) -> None:
+    """Activate :class:`CrossNorm` layers for a training step, as their option ``places`` asks.
+
+    The training loop calls this before each step. Layers with probability 0, such as those of a
+    synthesis by default, take no part; without any layer nothing is drawn.
+    """
+    layers = [m for m in module.modules() if isinstance(m, CrossNorm)]
+    layers = [m for m in layers if m.places and m.probability]
+    if layers and _happens(layers[0].probability):
+        _activate(layers, layers[0].places)
+
+
 def activate_crossnorm(module: nn.Module, count: int = 1) -> None:
     """Make ``count`` random :class:`CrossNorm` layers below ``module`` act on the next forward.
 
     The authors call this with a probability of 0.25 to 0.75 before each training step, with count 1
     or 2. A module with fewer such layers activates all of them.
     """
-    layers = [m for m in module.modules() if isinstance(m, CrossNorm)]
+    _activate([m for m in module.modules() if isinstance(m, CrossNorm)], count)
+
+
+def _activate(layers: list[CrossNorm], count: int) -> None:
     for i in torch.randperm(len(layers))[:count].tolist():
         layers[i].active = True

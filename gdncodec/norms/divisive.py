@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from gdncodec.norms.once import differentiable_once
 
 __all__ = ["Form", "divide", "divide_"]
 
@@ -55,27 +56,34 @@ class _Divide(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, beta: Tensor, gamma: Tensor, form: Form) -> Tensor:
         m = form.magnitude(x)
         s = form.multiplier_(_pool(m, beta, gamma))
-        ctx.save_for_backward(x, s, gamma)
+        ctx.save_for_backward(x, s, beta, gamma)
         ctx.form = form
         return torch.mul(x, s, out=m)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, s, gamma = ctx.saved_tensors
-        form: Form = ctx.form
-        h = form.pool_gradient(s, g * x)
-        m = form.magnitude(x)
-        if x.ndim == 2:
-            grad_beta, grad_gamma, grad_m = h.sum(0), h.t() @ m, h @ gamma
-        else:
-            grad_beta, grad_gamma = h.sum((0, 2)), torch.bmm(h, m.transpose(1, 2)).sum(0)
-            grad_m = torch.bmm(gamma.t().expand(len(x), -1, -1), h)
-        # The memory of m and h is reused: allocating would cost more than the arithmetic.
-        slope = x if form.squared else torch.sign(x, out=h)
-        grad_x = torch.mul(g, s, out=m)
-        grad_x.addcmul_(grad_m, slope, value=2 if form.squared else 1)
-        return grad_x, grad_beta, grad_gamma, None
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, s, beta, gamma = ctx.saved_tensors
+        with torch.no_grad():
+            gradients = _gradients(g, x, s, gamma, ctx.form)
+        return *differentiable_once("gdn", gradients, g, x, beta, gamma), None
+
+
+def _gradients(
+    g: Tensor, x: Tensor, s: Tensor, gamma: Tensor, form: Form
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, beta and gamma for that of the output."""
+    h = form.pool_gradient(s, g * x)
+    m = form.magnitude(x)
+    if x.ndim == 2:
+        grad_beta, grad_gamma, grad_m = h.sum(0), h.t() @ m, h @ gamma
+    else:
+        grad_beta, grad_gamma = h.sum((0, 2)), torch.bmm(h, m.transpose(1, 2)).sum(0)
+        grad_m = torch.bmm(gamma.t().expand(len(x), -1, -1), h)
+    # The memory of m and h is reused: allocating would cost more than the arithmetic.
+    slope = x if form.squared else torch.sign(x, out=h)
+    grad_x = torch.mul(g, s, out=m)
+    grad_x.addcmul_(grad_m, slope, value=2 if form.squared else 1)
+    return grad_x, grad_beta, grad_gamma
 
 
 def _as_rows(x: Tensor) -> Tensor | None:

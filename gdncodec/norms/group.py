@@ -11,6 +11,11 @@ from gdncodec.norms.statistics import check_shape, widen
 __all__ = ["GroupNorm", "InstanceNorm", "LayerNorm"]
 
 
+def _default_groups(channels: int) -> int:
+    groups = gcd(32, channels)
+    return groups if groups < channels else max(channels // 2, 1)
+
+
 class GroupNorm(nn.Module):
     r"""Mean and biased variance of groups of channels over all positions of one image.
 
@@ -18,29 +23,33 @@ class GroupNorm(nn.Module):
         y_i = w_i (x_i - m_{g(i)}) / \sqrt{v_{g(i)} + \epsilon} + b_i
 
     The same in training and at inference. A group of a single value gives the bias. The layer has
-    no nonlinearity of its own, and it erases the brightness and contrast of a group.
+    no nonlinearity of its own, and it erases the brightness and contrast of a group. Input (N, C)
+    is one position, as in torch.nn.GroupNorm.
 
     Source: Wu and He, arXiv 1803.08494.
 
     Args:
         channels: number of channels C.
         inverse: has no effect; both transforms use the same form.
-        groups: number of groups; 0 takes the greatest common divisor of 32 and C.
+        groups: number of groups; 0 takes the greatest common divisor of 32 and C, or half of C if
+            that is C itself, because groups of one channel are instance normalisation.
         eps: added to the variance.
 
-    Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; the output has the same shape
-    and type.
+    Shape: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; the output has the
+    same shape and type.
 
     Raises:
         ValueError: the groups do not divide the channels, or the input has another number of
             channels or another rank.
     """
 
+    _smallest_rank = 2
+
     def __init__(
         self, channels: int, *, inverse: bool = False, groups: int = 0, eps: float = 1e-5
     ) -> None:
         super().__init__()
-        self.groups = groups or gcd(32, channels)
+        self.groups = groups or _default_groups(channels)
         if self.groups < 0 or channels % self.groups:
             msg = f"{groups} groups do not divide {channels} channels"
             raise UsageError(msg)
@@ -52,7 +61,7 @@ class GroupNorm(nn.Module):
         return f"{self.weight.numel()}, groups={self.groups}"
 
     def forward(self, x: Tensor) -> Tensor:
-        check_shape(x, self.weight.numel(), 3)
+        check_shape(x, self.weight.numel(), self._smallest_rank)
         wide = widen(x, self.weight)
         weight, bias = self.weight.to(wide.dtype), self.bias.to(wide.dtype)
         # Not nn.functional.group_norm: it refuses a group of one value, which is defined here.
@@ -80,7 +89,7 @@ class LayerNorm(GroupNorm):
 class InstanceNorm(GroupNorm):
     """Mean and biased variance of each channel over the positions of one image.
 
-    :class:`GroupNorm` with a group per channel.
+    :class:`GroupNorm` with a group per channel; the input needs a spatial axis.
 
     Source: Ulyanov, Vedaldi, Lempitsky, arXiv 1607.08022.
 
@@ -89,6 +98,8 @@ class InstanceNorm(GroupNorm):
         inverse: has no effect; both transforms use the same form.
         eps: added to the variance.
     """
+
+    _smallest_rank = 3
 
     def __init__(self, channels: int, *, inverse: bool = False, eps: float = 1e-5) -> None:
         super().__init__(channels, groups=channels, eps=eps)

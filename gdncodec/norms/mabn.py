@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from gdncodec.errors import UsageError
+from gdncodec.norms.once import differentiable_once
+from gdncodec.norms.pairs import last_means, normalise_pairs, pair_means
 from gdncodec.norms.statistics import (
     RunningStatistics,
     check_shape,
@@ -38,13 +39,14 @@ class _Normalise(torch.autograd.Function):
         return z
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         z, deviation, slot, small = ctx.saved_tensors
-        gz = (g * z).mean((0, *spatial_axes(z)))
-        ctx.window.index_copy_(0, slot, gz[None].to(ctx.window.dtype))
-        mean = torch.where(small, gz, ctx.window.mean(0).to(gz.dtype))
-        return (g - z * per_channel(mean, z)) / deviation, None, None, None, None
+        with torch.no_grad():
+            gz = (g * z).mean((0, *spatial_axes(z)))
+            ctx.window.index_copy_(0, slot, gz[None].to(ctx.window.dtype))
+            mean = torch.where(small, gz, ctx.window.mean(0).to(gz.dtype))
+            gradient = (g - z * per_channel(mean, z)) / deviation
+        return *differentiable_once("mabn", (gradient,), g, z), None, None, None, None
 
 
 class MABN(RunningStatistics):
@@ -61,8 +63,11 @@ class MABN(RunningStatistics):
     nonlinearity of its own. Its buffers are part of a checkpoint, so a resumed run continues
     exactly.
 
-    This is the authors' formal layer with ``window = real_B // B``. Activation checkpointing would
-    count its steps twice.
+    This is the authors' formal layer with ``window = real_B // B``. With ``pairs`` it is the other
+    form of theirs, which simulates small batches within a large one: it normalises the images of
+    a batch two by two, each pair by the average of v over the last ``window`` pairs, its own
+    included; the pairs of the first batch by their own v, which ``running_var`` also starts from;
+    and r is in effect from step ``warmup`` on. Activation checkpointing would count steps twice.
 
     Source: Yan et al., Towards Stabilizing Batch Statistics in Backward Propagation of Batch
     Normalization, arXiv 2001.06838.
@@ -71,8 +76,12 @@ class MABN(RunningStatistics):
         channels: number of channels C.
         inverse: the form for the synthesis, which is the same but refuses ``centred``.
         window: number K of training batches that the averages span.
-        warmup: steps that use the batch's own statistics, raised to K if smaller.
+        warmup: steps that use the batch's own statistics, raised to K if smaller; with ``pairs``
+            the step from which r is in effect.
         momentum: weight of the old value in ``running_var``.
+        first_batch: start ``running_var`` from the first batch. From 1 it needs 200 steps to come
+            within 2 % of the way to its value.
+        pairs: normalise the images of a batch two by two.
         centred: the transforms centre the weights of the inner convolution before this layer, see
             :class:`gdncodec.norms.centred.CentredConv2d`.
         eps: added to v.
@@ -82,7 +91,8 @@ class MABN(RunningStatistics):
 
     Raises:
         ValueError: the input has another number of channels or another rank, a training batch has
-            a single value per channel, or ``centred`` is requested for the synthesis.
+            a single value per channel or, with ``pairs``, an odd number of images, or ``centred``
+            is requested for the synthesis.
     """
 
     def __init__(
@@ -93,6 +103,8 @@ class MABN(RunningStatistics):
         window: int = 16,
         warmup: int = 100,
         momentum: float = 0.98,
+        first_batch: bool = False,
+        pairs: bool = False,
         centred: bool = False,
         eps: float = 1e-5,
     ) -> None:
@@ -104,6 +116,7 @@ class MABN(RunningStatistics):
             msg = "the synthesis has no convolution to centre; use mabn without centred=true there"
             raise UsageError(msg)
         self.window, self.warmup, self.momentum = window, warmup, momentum
+        self.first_batch, self.pairs = first_batch or pairs, pairs
         self.centred, self.eps = centred, eps
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -112,7 +125,8 @@ class MABN(RunningStatistics):
         self.window_gz: Tensor
         self.steps: Tensor
         self.register_buffer("running_var", torch.ones(channels))
-        self.register_buffer("window_x2", torch.zeros(window, channels))
+        # The authors' windows of pairs start from ones, which nothing reads.
+        self.register_buffer("window_x2", torch.full((window, channels), float(pairs)))
         self.register_buffer("window_gz", torch.zeros(window, channels))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
@@ -127,10 +141,11 @@ class MABN(RunningStatistics):
         check_shape(x, self.weight.numel(), 2)
         wide = widen(x, self.weight)
         if self.uses_batch:
-            z, scale = self._by_batch(wide)
+            z, scale = self._by_pairs(wide) if self.pairs else self._by_batch(wide)
         else:
             z, scale = wide, self._inverse_deviation(wide.dtype) * self.weight
-        y = torch.addcmul(per_channel(self.bias, z), z, per_channel(scale, z))
+        factor = per_channel(scale, z) if scale.ndim == 1 else scale
+        y = torch.addcmul(per_channel(self.bias, z), z, factor)
         return y.to(x.dtype)
 
     def _by_batch(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,9 +161,37 @@ class MABN(RunningStatistics):
             self.window_x2.index_copy_(0, slot, x2[None].to(self.window_x2.dtype))
             var = torch.where(small, x2, self.window_x2.mean(0).to(x2.dtype))
             deviation = (var + self.eps).sqrt()
-            correction = deviation * self._inverse_deviation(x.dtype)
-            correction.clamp_(1 / _LARGEST_CORRECTION, _LARGEST_CORRECTION)
-            correction[(self.steps <= max(_RENORMALISE_AFTER, self.warmup)).expand_as(var)] = 1
-            self.running_var.lerp_(var.to(self.running_var.dtype), 1 - self.momentum)
+            correction = self._correction(deviation, max(_RENORMALISE_AFTER, self.warmup) + 1)
+            self._remember(var)
         z = _Normalise.apply(x, per_channel(deviation, x), self.window_gz, slot, small)
         return z, self.weight * correction
+
+    def _by_pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Do as :meth:`_by_batch` by pairs; the factor broadcasts against x."""
+        if len(x) % 2:
+            msg = f"mabn:pairs=true needs an even number of images in training, got {len(x)}"
+            raise ValueError(msg)
+        with torch.no_grad():
+            self.steps.add_(1)
+            own = self.steps == 1
+            var, window = last_means(self.window_x2, pair_means(x.square()), own)
+            self.window_x2.copy_(window)
+            deviation = (var + self.eps).sqrt()
+            correction = self._correction(deviation, self.warmup).repeat_interleave(2, dim=0)
+            self._remember(var.mean(0))
+        z = normalise_pairs(x, deviation, self.window_gz, own)
+        factor = self.weight.to(x.dtype) * correction
+        return z, factor.reshape(*x.shape[:2], *[1] * (x.ndim - 2))
+
+    def _correction(self, deviation: Tensor, start: int) -> Tensor:
+        """Return r, in the shape of the deviations (..., C); 1 before the step ``start``."""
+        correction = deviation * self._inverse_deviation(deviation.dtype)
+        correction.clamp_(1 / _LARGEST_CORRECTION, _LARGEST_CORRECTION)
+        return torch.where(self.steps < start, torch.ones_like(correction), correction)
+
+    def _remember(self, var: Tensor) -> None:
+        """Move ``running_var`` towards the v (C,) of a batch."""
+        var = var.to(self.running_var.dtype)
+        moved = self.running_var.lerp(var, 1 - self.momentum)
+        first = (self.steps == 1) & self.first_batch
+        self.running_var.copy_(torch.where(first, var, moved))

@@ -19,7 +19,7 @@ class SNCN(nn.Module):
         channels: number of channels C.
         inverse: the form for the synthesis, in which the CrossNorm acts only when activated.
         two_gates: see :class:`SelfNorm`.
-        probability, crop, shuffle_channels, mix: see :class:`CrossNorm`.
+        probability, places, crop, shuffle_channels, mix: see :class:`CrossNorm`.
 
     Shape: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating-point; N at least 2 in
         training. The output has the same shape and type.
@@ -35,6 +35,7 @@ class SNCN(nn.Module):
         inverse: bool = False,
         two_gates: bool = False,
         probability: float = 0.25,
+        places: int = 0,
         crop: str = "neither",
         shuffle_channels: bool = False,
         mix: float = 0.0,
@@ -44,6 +45,7 @@ class SNCN(nn.Module):
             channels,
             inverse=inverse,
             probability=probability,
+            places=places,
             crop=crop,
             shuffle_channels=shuffle_channels,
             mix=mix,

@@ -33,6 +33,7 @@ class SwitchableNorm(RunningStatistics):
         instance: mix in the instance statistics; without them (N, C) input is allowed.
         batch: mix in the batch statistics; without them training equals inference.
         unbiased: take the instance variance over L - 1, as the authors' code does by default.
+        last_gamma: start the weight at 0, as the authors do at the end of a residual branch.
         momentum: weight of the old value in the running statistics.
         eps: added to the mixed variance.
 
@@ -52,6 +53,7 @@ class SwitchableNorm(RunningStatistics):
         instance: bool = True,
         batch: bool = True,
         unbiased: bool = False,
+        last_gamma: bool = False,
         momentum: float = 0.9,
         eps: float = 1e-5,
     ) -> None:
@@ -59,7 +61,7 @@ class SwitchableNorm(RunningStatistics):
         self.instance, self.batch, self.unbiased = instance, batch, unbiased
         self.momentum, self.eps = momentum, eps
         self.averaged: int | None = None  # batches so far, within average_batch_statistics
-        self.weight = nn.Parameter(torch.ones(channels))
+        self.weight = nn.Parameter(torch.full((channels,), 0.0 if last_gamma else 1.0))
         self.bias = nn.Parameter(torch.zeros(channels))
         kinds = 1 + instance + batch
         self.mean_weight = nn.Parameter(torch.ones(kinds))

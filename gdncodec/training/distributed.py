@@ -220,9 +220,10 @@ class _SynchronisedBatchNorm(BatchNorm):
         centred = x - mean.reshape(shape)
         var = _Sum.apply(centred.square().sum(axes)) / n
         with torch.no_grad():
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            share = self.next_share()
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
             unbiased = var * (n / (n - 1))
-            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
         scale = (var + self.eps).rsqrt() * self.weight
         return torch.addcmul(self.bias.reshape(shape), centred, scale.reshape(shape))
 

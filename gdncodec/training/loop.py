@@ -16,6 +16,7 @@ from gdncodec.config import DOWNSAMPLING, ModelConfig
 from gdncodec.errors import GdnCodecError
 from gdncodec.nn.loss import rate_distortion
 from gdncodec.nn.model import CodecModel
+from gdncodec.norms.crossnorm import activate_for_step
 from gdncodec.norms.statistics import freeze_stats
 from gdncodec.norms.switchable import average_batch_statistics
 from gdncodec.training.checkpoint import Checkpoint
@@ -144,6 +145,7 @@ def _step(
     noise = torch.rand(shape, device=device)[mine] - 0.5
 
     before = state.buffers()
+    activate_for_step(state.model)
     with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
         output = learner(x, quality, stage.quantization, noise)
     result = rate_distortion(output, x, config.metric)
