@@ -6,10 +6,23 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
-__all__ = ["STREAM", "read_data", "remove_leftovers", "write_data", "write_safely"]
+try:
+    import fcntl
+except ImportError:  # Windows, which does not remove a file that a process has open
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "STREAM",
+    "is_unfinished",
+    "read_data",
+    "remove_leftovers",
+    "write_data",
+    "write_safely",
+]
 
 STREAM = Path("-")
 """Stands for standard input, or standard output."""
@@ -68,12 +81,11 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
         msg = f"{path} is not an ordinary file; write to standard output with -o - instead"
         raise OSError(msg)
     try:
-        handle, name = tempfile.mkstemp(prefix=_PREFIX, suffix=path.suffix, dir=path.parent)
+        held = _locked_file(path)
     except OSError as error:
         msg = f"{path}: cannot be written ({error.strerror})"
         raise OSError(error.errno, msg) from error
-    temporary = Path(name)
-    os.close(handle)
+    temporary = Path(held.name)
     try:
         with _naming(path):
             yield temporary
@@ -83,12 +95,34 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
         temporary.chmod(0o666 & ~mask)
         with _naming(path), temporary.open("rb") as file:
             os.fsync(file.fileno())
+        if fcntl is None:
+            held.close()  # Windows does not rename an open file either
         if overwrite:
             temporary.replace(path)
         else:
             _move_without_replacing(temporary, path)
     finally:
+        held.close()
         temporary.unlink(missing_ok=True)
+
+
+def _locked_file(path: Path) -> IO[bytes]:
+    """Make a temporary file beside ``path`` that is locked as long as it is open.
+
+    The lock ends with the process, however that ends, and holds between the machines that share a
+    file system; the number of a process would do neither.
+    """
+    while True:
+        held = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the caller closes it
+            prefix=_PREFIX, suffix=path.suffix, dir=path.parent, delete=False
+        )
+        if fcntl is None:
+            return held
+        with suppress(OSError):  # a file system without locks, on which nothing is removed
+            fcntl.flock(held, fcntl.LOCK_EX)
+        if os.fstat(held.fileno()).st_nlink:
+            return held
+        held.close()  # it was taken for a leftover before it was locked
 
 
 @contextmanager
@@ -102,13 +136,33 @@ def _naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def is_unfinished(path: Path) -> bool:
+    """Tell by its name whether a file is one that is being written, or was when it was left."""
+    return path.name.startswith(_PREFIX)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove from a folder what processes left that were killed while they wrote.
 
-    Only for a folder to which no other process is writing.
+    What a process is writing, on this machine or another, stays.
     """
-    for path in folder.glob(f"{_PREFIX}*"):
-        path.unlink(missing_ok=True)
+    with suppress(OSError):  # there is no such folder, or it is not ours
+        for entry in os.scandir(folder):
+            if entry.name.startswith(_PREFIX) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):
+                    _remove_if_left(entry.path)
+
+
+def _remove_if_left(name: str) -> None:
+    if fcntl is None:
+        os.unlink(name)
+        return
+    handle = os.open(name, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an error if it is being written
+        os.unlink(name)
+    finally:
+        os.close(handle)
 
 
 def _move_without_replacing(source: Path, target: Path) -> None:

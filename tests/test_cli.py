@@ -70,7 +70,7 @@ def test_the_input_is_never_the_output(folder):
         (("compress", "img.png", "-q", "nan"), 2, "quality"),
         (("compress", "img.png", "--device", "nowhere"), 2, "nowhere"),
         (("compress", "img.png", "-o", "no/folder.gdn"), 2, "no folder"),
-        (("info", "."), 2, "is a directory"),
+        (("view", "."), 2, "is a directory"),
         (("decompress", "nothing.gdn"), 4, "nothing.gdn"),
         (("decompress", "img.png"), 4, "not a .gdn file"),
         (("decompress", "short.gdn"), 4, "truncated"),

@@ -30,6 +30,7 @@ ALLOWED = {
     "encoder": {"numpy"},
     "codec": set(),
     "api": {"numpy", "PIL"},
+    "batch": set(),
     "pillow": {"PIL"},
 }
 
@@ -37,7 +38,8 @@ ALLOWED = {
 ORDER = [
     "_version", "errors", "extras", "files", "measures", "threads", "container", "config",
     "catalog", "images", "entropy", "modelfile", "norms", "nn", "engines", "tiles", "decoder",
-    "encoder", "codec", "api", "pillow", "compressai", "training", "evaluation", "cli", "__main__",
+    "encoder", "codec", "api", "batch", "pillow", "compressai", "training", "evaluation", "cli",
+    "__main__",
 ]  # fmt: skip
 
 

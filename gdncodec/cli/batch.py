@@ -1,149 +1,209 @@
-"""Many inputs: which files they are, where the outputs go, and the work on one after another."""
+"""What the commands for many inputs share: their options, and how they print what happens."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import signal
+import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gdncodec.cli.failures import EXISTS, explained
+from gdncodec.batch.outcomes import Outcome, ReportFile, Totals
+from gdncodec.cli import options
+from gdncodec.cli.failures import explained
+from gdncodec.cli.progress import BatchLine, ProgressLine
+from gdncodec.cli.text import printable, size_text
 from gdncodec.errors import UsageError
 from gdncodec.files import STREAM
+from gdncodec.threads import processors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Job", "Sizes", "plan", "run"]
+    from gdncodec.batch.computing import Computing
+    from gdncodec.batch.jobs import Plan
+    from gdncodec.cli.options import Decorator, Work
 
-
-class Job(NamedTuple):
-    """One input and its output."""
-
-    source: Path
-    output: Path
+__all__ = ["Batch", "batching", "do"]
 
 
-class Sizes(NamedTuple):
-    """What one job came to."""
+@dataclass(frozen=True)
+class Batch:
+    """How a command takes many inputs."""
 
-    before: int
-    """Bytes of the input."""
-    after: int
-    """Bytes of the output."""
-    pixels: int
+    recursive: bool
+    jobs: int
+    report: Path | None
+    skip_existing: bool = False
+    dry_run: bool = False
+
+    def processes(self, plan: Plan) -> int:
+        """Return how many processes do the jobs."""
+        return min(self.jobs or processors(), max(1, len(plan.jobs)))
+
+    def computing(self, work: Work, plan: Plan) -> Computing:
+        """Return how each of the processes computes."""
+        return work.computing.shared_by(self.processes(plan))
 
 
-def plan(
-    sources: Sequence[Path],
-    output: str | None,
-    *,
-    renamed: Callable[[Path], Path],
-    wanted: Callable[[Path], bool],
-    recursive: bool,
-) -> tuple[list[Job], bool]:
-    """Return the jobs, and whether they are many, even if only one was found.
-
-    There are many if there are several inputs, one of them is a folder, or the output is a folder:
-    one that exists, or any name that ends in a slash. They go into that folder, at the place that
-    they have in the input's folder, or beside the inputs.
+def batching(*, writes: bool) -> Decorator:
+    """Return a decorator that passes a :class:`Batch` as ``batch``.
 
     Args:
-        sources: files and folders, or the standard input alone.
-        output: a file or a folder; None puts outputs beside the inputs.
-        renamed: gives the default output of a file.
-        wanted: says which files of a folder are inputs.
-        recursive: take the files in folders of folders, too.
-
-    Raises:
-        UsageError: two inputs have the same output, several shall go to a file or to standard
-            output, or a folder holds no input.
+        writes: whether the command has outputs.
     """
-    into_folder = output is not None and (output.endswith(("/", os.sep)) or Path(output).is_dir())
-    many = into_folder or len(sources) > 1 or any(source.is_dir() for source in sources)
-    if not many:
-        (source,) = sources
-        return [Job(source, Path(output) if output else renamed(source))], False
-    if STREAM in sources:
-        msg = "standard input cannot be one of several inputs, nor go into a folder"
-        raise UsageError(msg)
-    if output == str(STREAM):
-        msg = "several inputs cannot go to standard output"
-        raise UsageError(msg)
-    if output is not None and Path(output).exists() and not Path(output).is_dir():
-        msg = f"{output} is a file; several inputs need a folder"
-        raise UsageError(msg)
-    jobs: dict[Path, Path] = {}  # by output
-    for source in sources:
-        for path, place in _files(source, wanted, recursive):
-            target = renamed(path)
-            if output is not None:
-                target = Path(output) / place / target.name
-            other = jobs.setdefault(target, path)
-            if other != path:
-                msg = f"{other} and {path} would both become {target}; give one of them alone"
-                raise UsageError(msg)
-    return [Job(source, target) for target, source in jobs.items()], True
+    always: list[Decorator] = [
+        click.option("-r", "--recursive", is_flag=True, help="Include subfolders."),
+        click.option(
+            "-j",
+            "--jobs",
+            type=click.IntRange(0),
+            default=1,
+            help="Processes; 0 for one on each processor.  [default: 1]",
+        ),
+        click.option(
+            "--report",
+            metavar="FILE.jsonl",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Write a line of JSON about each file.",
+        ),
+    ]
+    writing: list[Decorator] = [
+        click.option("--skip-existing", is_flag=True, help="Leave out inputs whose output exists."),
+        click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
+    ]
+    return options.gathered("batch", Batch, always + writing if writes else always)
 
 
-def _files(
-    source: Path, wanted: Callable[[Path], bool], recursive: bool
-) -> list[tuple[Path, Path]]:
-    """Return the files of an input, each with the path of its folder within the input."""
-    if not source.is_dir():
-        return [(source, Path())]
-    found = []
-    for folder, folders, names in os.walk(source):
-        folders[:] = sorted(folders) if recursive else []
-        here = Path(folder)
-        found += [(here / n, here.relative_to(source)) for n in sorted(names) if wanted(here / n)]
-    if not found:
-        hint = "" if recursive else "; -r searches the folders in it, too"
-        msg = f"{source}: no input in this folder{hint}"
-        raise UsageError(msg)
-    return found
-
-
-def run(
-    jobs: Sequence[Job],
-    work: Callable[[Path, Path], Sizes],
+def do(
+    doing: str,
+    plan: Plan,
+    task: Any,
+    batch: Batch,
+    work: Work,
+    lines: Callable[[Outcome, Work], list[str]],
     *,
-    skip_existing: bool,
-    quiet: bool,
+    summary: bool = True,
 ) -> None:
-    """Do many jobs; one that fails is one line and does not stop the others.
-
-    At the end a line says what was done. If something failed, the exit code is that of the
-    failures, or 1 if they have different ones.
+    """Do the jobs of a command, and print what comes of them.
 
     Args:
-        jobs: inputs and outputs.
-        work: does one job.
-        skip_existing: leave out jobs whose output exists.
-        quiet: print errors only.
+        doing: what a progress line says.
+        plan: inputs and outputs.
+        task: does one job; see :mod:`gdncodec.batch`.
+        batch: how many are done.
+        work: how much is printed.
+        lines: returns what is printed about an input that is done.
+        summary: print what the jobs came to; if not, print nothing but these lines.
     """
-    began = time.monotonic()
-    done: list[Sizes] = []
-    codes: list[int] = []
-    skipped = 0
-    for source, output in jobs:
-        if skip_existing and output.exists():
-            skipped += 1
-            continue
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            done.append(work(source, output))
-        except Exception as error:
-            text, code = explained(error) or (_bug(error), 1)
-            named = text if str(source) in text or code == EXISTS else f"{source}: {text}"
-            click.echo(f"Error: {named}", err=True)
-            codes.append(code)
-    if not quiet:
-        click.echo(_summary(done, len(codes), skipped, time.monotonic() - began))
-    if codes:
-        raise click.exceptions.Exit(codes[0] if len(set(codes)) == 1 else 1)
+    if plan.many or batch.report or batch.dry_run:
+        _do_many(doing, plan, task, batch, work, lines, summary)
+        return
+    (job,) = plan.jobs
+    if batch.skip_existing and job.output.exists():
+        return
+    with ProgressLine(doing, job.source, work.quiet) as progress:
+        outcome = task(job, progress)
+    if not work.quiet:
+        _print(outcome, lines(outcome, work))
+
+
+def _do_many(
+    doing: str,
+    plan: Plan,
+    task: Any,
+    batch: Batch,
+    work: Work,
+    lines: Callable[[Outcome, Work], list[str]],
+    summary: bool,
+) -> None:
+    from gdncodec.batch.run import run
+
+    if any(STREAM in (job.source, job.output) for job in plan.jobs):
+        msg = "--report and --dry-run need files, not the standard streams"
+        raise UsageError(msg)
+    began, totals = time.monotonic(), Totals()
+    with contextlib.ExitStack() as stack:
+        report = stack.enter_context(_report(batch, getattr(task, "force", False)))
+        bar = stack.enter_context(BatchLine(doing, plan.jobs, work.quiet))
+        interrupted = stack.enter_context(_noticing_ctrl_c())
+        outcomes = run(
+            plan,
+            task,
+            _explained,
+            processes=batch.processes(plan),
+            skip_existing=batch.skip_existing,
+            dry_run=batch.dry_run,
+            overwrite=getattr(task, "force", False),
+            stopped=interrupted.is_set,
+        )
+        for outcome in outcomes:
+            totals.add(outcome)
+            if report:
+                report.add(outcome)
+            with bar.hidden():
+                _show(outcome, work, lines)
+            bar.add(outcome)
+    if summary and not work.quiet:
+        click.echo(_summary(totals, time.monotonic() - began, len(plan.jobs) + len(plan.aside)))
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+    if totals.codes:
+        raise click.exceptions.Exit(totals.code)
+
+
+def _report(batch: Batch, force: bool) -> Any:
+    if batch.report is None:
+        return contextlib.nullcontext()
+    return ReportFile(batch.report, replace=force, append=batch.skip_existing)
+
+
+@contextlib.contextmanager
+def _noticing_ctrl_c() -> Iterator[threading.Event]:
+    """Yield what the first Ctrl-C sets; the second ends the program at once."""
+    noticed = threading.Event()
+
+    def notice(number: int, frame: Any) -> None:
+        if noticed.is_set():
+            signal.default_int_handler(number, frame)
+        noticed.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield noticed
+        return
+    before = signal.signal(signal.SIGINT, notice)
+    try:
+        yield noticed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _show(outcome: Outcome, work: Work, lines: Callable[[Outcome, Work], list[str]]) -> None:
+    if outcome.error:
+        click.echo(f"Error: {printable(outcome.error)}", err=True)
+    elif work.quiet:
+        return
+    elif outcome.status == "skipped":
+        click.echo(printable(f"{outcome.source}: skipped, {outcome.reason}"))
+    elif outcome.status == "planned":
+        click.echo(printable(f"{outcome.source} -> {outcome.output}"))
+    else:
+        _print(outcome, lines(outcome, work))
+
+
+def _print(outcome: Outcome, lines: list[str]) -> None:
+    for notice in outcome.notices:
+        click.echo(printable(f"{outcome.source}: note: {notice}"), err=True)
+    for line in lines:
+        click.echo(printable(line), err=outcome.output == STREAM)
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    return explained(error) or (_bug(error), 1)
 
 
 def _bug(error: Exception) -> str:
@@ -154,20 +214,17 @@ def _bug(error: Exception) -> str:
     )
 
 
-def _summary(done: Sequence[Sizes], failed: int, skipped: int, seconds: float) -> str:
-    before, after, pixels = (sum(sizes) for sizes in zip(*done, strict=True)) if done else (0, 0, 0)
-    files = "1 file" if len(done) == 1 else f"{len(done)} files"
-    parts = [f"{files}, {_size(before)} to {_size(after)}"]
-    parts.append(f"{seconds:.1f} s, {pixels / 1e6 / max(seconds, 1e-9):.1f} megapixels per second")
-    if failed:
-        parts.append(f"{failed} failed")
-    if skipped:
-        parts.append(f"{skipped} skipped")
-    return "; ".join(parts)
-
-
-def _size(count: int) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} bytes"
+def _summary(totals: Totals, seconds: float, expected: int) -> str:
+    files = "1 file" if totals.files == 1 else f"{totals.files} files"
+    sizes = f"{files}, {size_text(totals.before)}"
+    if totals.after:
+        sizes += f" to {size_text(totals.after)} ({totals.after / totals.before:.1%})"
+    rate = totals.pixels / 1e6 / max(seconds, 1e-9)
+    counts = totals.by_status
+    parts = [sizes, f"{seconds:.1f} s, {rate:.1f} megapixels per second"]
+    if "planned" in counts:
+        parts = []  # nothing was done
+    names = ("planned", "failed", "kept", "skipped")
+    parts += [f"{counts[name]} {name}" for name in names if name in counts]
+    left = expected - sum(counts.values())
+    return "; ".join([*parts, f"{left} not begun"] if left else parts)

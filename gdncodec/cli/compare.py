@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from gdncodec.batch.files import refuse_existing
 from gdncodec.cli import options
-from gdncodec.cli.files import refuse_existing
 from gdncodec.cli.options import Work
 from gdncodec.evaluation import COMPARED_ANCHORS
 

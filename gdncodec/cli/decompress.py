@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gdncodec.batch.decompressing import Decoding, Decompression, Verification
+from gdncodec.batch.inputs import not_gdn
+from gdncodec.batch.jobs import plan, renamed
 from gdncodec.cli import options
-from gdncodec.cli.batch import Sizes, plan, run
-from gdncodec.cli.files import about, is_gdn, read_gdn, refuse_existing, write_output
+from gdncodec.cli.batch import Batch, batching, do
 from gdncodec.cli.progress import ProgressLine
 from gdncodec.errors import UsageError
-from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from PIL import Image
-
+    from gdncodec.batch.outcomes import Outcome
     from gdncodec.cli.options import Work
     from gdncodec.tiles.geometry import Region
 
@@ -27,64 +27,50 @@ __all__ = ["decompress", "verify", "view"]
 @click.command()
 @options.sources
 @options.output
-@options.recursive
-@options.skip_existing
+@options.suffix
 @click.option("--format", "format_name", metavar="NAME", help="Format of the output, such as ppm.")
 @click.option("--region", metavar="X,Y,W,H", help="Decode only this rectangle, in pixels.")
 @options.max_pixels
 @options.model
 @options.force
+@options.preserve
+@batching(writes=True)
 @options.working
 def decompress(
-    sources: tuple[Path, ...],
+    sources: tuple[str, ...],
     output: str | None,
-    recursive: bool,
-    skip_existing: bool,
+    suffix: str | None,
+    format_name: str | None,
+    force: bool,
+    preserve: bool,
+    region: str | None,
+    batch: Batch,
     work: Work,
     **chosen: Any,
 ) -> None:
     """Decompress .gdn files INPUT (- for stdin) into images.
 
-    INPUT may be several files and folders. The output is INPUT with the suffix .decoded.png unless
-    -o names another file, whose suffix then determines the format, or a folder. --format overrides
-    that. What goes to stdout (-o -) is PNG by default.
+    INPUT may be several files and folders, and @FILE, a list of them. The output is INPUT with the
+    suffix .decoded.png unless -o names another file, whose suffix then determines the format, or a
+    folder. --format overrides that. What goes to stdout (-o -) is PNG by default.
     """
-    suffix = f".decoded.{(chosen['format_name'] or 'png').lower()}"
+    default = f".decoded.{(format_name or 'png').lower()}"
+    jobs = plan(
+        sources,
+        output,
+        renamed=renamed(default if suffix is None else suffix),
+        unwanted=not_gdn,
+        recursive=batch.recursive,
+    )
+    options.refuse_suffix(suffix, output, jobs)
+    decoding = Decoding(region=_region(region), computing=batch.computing(work, jobs), **chosen)
+    decompression = Decompression(decoding, format_name, force, preserve)
+    do("decompressing", jobs, decompression, batch, work, _lines)
 
-    def renamed(source: Path) -> Path:
-        return STREAM if source == STREAM else source.with_suffix(suffix)
 
-    def decompress_one(source: Path, target: Path) -> Sizes:
-        return _decompress(source, target, work=work, **chosen)
-
-    jobs, many = plan(sources, output, renamed=renamed, wanted=is_gdn, recursive=recursive)
-    if many:
-        run(jobs, decompress_one, skip_existing=skip_existing, quiet=work.quiet)
-    elif not (skip_existing and jobs[0].output.exists()):
-        decompress_one(*jobs[0])
-
-
-def _decompress(
-    source: Path,
-    output: Path,
-    *,
-    format_name: str | None,
-    force: bool,
-    work: Work,
-    **decoding: Any,
-) -> Sizes:
-    refuse_existing(output, force, source)
-    with ProgressLine("decompressing", source, work.quiet) as progress:
-        from gdncodec.images.writing import output_format
-
-        name = output_format(output, format_name or ("png" if output == STREAM else None))
-        image = _decoded(source, work, progress, **decoding)
-        write_output(output, image, name, force)
-    if not work.quiet:
-        text = f"{output}: {image.width} x {image.height}{work.took}"
-        click.echo(text, err=output == STREAM)
-    before, after = (0 if p == STREAM else p.stat().st_size for p in (source, output))
-    return Sizes(before, after, image.width * image.height)
+def _lines(outcome: Outcome, work: Work) -> list[str]:
+    size = f"{outcome.width} x {outcome.height}"
+    return [f"{outcome.output}: {size}{work.took(outcome.seconds)}"]
 
 
 @click.command()
@@ -92,7 +78,7 @@ def _decompress(
 @options.max_pixels
 @options.model
 @options.working
-def view(source: Path, work: Work, **decoding: Any) -> None:
+def view(source: Path, work: Work, **chosen: Any) -> None:
     """Show the image in the .gdn file INPUT.
 
     It is written to a temporary PNG file, which opens in the system's viewer. Without a display, an
@@ -101,63 +87,37 @@ def view(source: Path, work: Work, **decoding: Any) -> None:
     with ProgressLine("decompressing", source, work.quiet) as progress:
         from gdncodec.cli.viewer import has_display, write_view
 
-        image = _decoded(source, work, progress, **decoding)
+        image, _, _ = Decoding(computing=work.computing, **chosen)(source, progress)
         png, page = write_view(image, source.name, f"{image.width} x {image.height} pixels")
     if has_display() and click.launch(str(png)) == 0:
         page.unlink()
         if not work.quiet:
-            click.echo(f"{png}{work.took}")
+            click.echo(f"{png}{work.took()}")
     else:
         click.echo(page)
 
 
 @click.command()
 @options.sources
-@options.recursive
 @options.max_pixels
 @options.model
+@batching(writes=False)
 @options.working
-def verify(sources: tuple[Path, ...], recursive: bool, work: Work, **decoding: Any) -> None:
+def verify(sources: tuple[str, ...], batch: Batch, work: Work, **chosen: Any) -> None:
     """Decode .gdn files INPUT without writing anything.
 
-    INPUT may be several files and folders.
+    INPUT may be several files and folders, and @FILE, a list of them.
     """
-
-    def verify_one(source: Path, _: Path) -> Sizes:
-        with ProgressLine("verifying", source, work.quiet) as progress:
-            image = _decoded(source, work, progress, **decoding)
-        if not work.quiet:
-            click.echo(f"{source}: good, {image.width} x {image.height}{work.took}")
-        size = 0 if source == STREAM else source.stat().st_size
-        pixels = image.width * image.height
-        return Sizes(size, pixels * len(image.getbands()), pixels)
-
-    jobs, many = plan(sources, None, renamed=lambda path: path, wanted=is_gdn, recursive=recursive)
-    if many:
-        run(jobs, verify_one, skip_existing=False, quiet=work.quiet)
-    else:
-        verify_one(*jobs[0])
+    jobs = plan(
+        sources, None, renamed=lambda path: path, unwanted=not_gdn, recursive=batch.recursive
+    )
+    decoding = Decoding(computing=batch.computing(work, jobs), **chosen)
+    do("verifying", jobs, Verification(decoding), batch, work, _verified)
 
 
-def _decoded(
-    source: Path,
-    work: Work,
-    progress: ProgressLine,
-    *,
-    model: str | None,
-    max_pixels: int,
-    region: str | None = None,
-) -> Image.Image:
-    """Return the image in a .gdn file."""
-    from gdncodec.catalog import find_model
-    from gdncodec.container import unpack_header
-
-    part = _region(region)
-    data = read_gdn(source)
-    with about(source):
-        fingerprint = unpack_header(data).fingerprint
-        codec = work.codec(find_model(model)) if model else work.codec_of_file(fingerprint)
-        return codec.decompress_image(data, region=part, max_pixels=max_pixels, progress=progress)
+def _verified(outcome: Outcome, work: Work) -> list[str]:
+    size = f"{outcome.width} x {outcome.height}"
+    return [f"{outcome.source}: good, {size}{work.took(outcome.seconds)}"]
 
 
 def _region(text: str | None) -> Region | None:

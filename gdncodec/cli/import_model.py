@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
+from gdncodec.batch.files import refuse_existing
 from gdncodec.cli import options
-from gdncodec.cli.files import refuse_existing
 from gdncodec.errors import UsageError
 from gdncodec.extras import check_installed
 

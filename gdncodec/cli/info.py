@@ -3,37 +3,76 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gdncodec.batch.files import about, read_gdn
+from gdncodec.batch.inputs import not_gdn
+from gdncodec.batch.jobs import plan
+from gdncodec.batch.outcomes import Outcome
 from gdncodec.cli import options
+from gdncodec.cli.batch import Batch, batching, do
 from gdncodec.cli.facts import facts_of_norms
-from gdncodec.cli.files import about, read_gdn
+from gdncodec.cli.options import Work
 from gdncodec.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from gdncodec.batch.jobs import Job
     from gdncodec.container import Container
 
 __all__ = ["info"]
 
 
 @click.command()
-@options.source
+@options.sources
 @options.as_json
 @options.more("Add slices, overhead and the model's file.")
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells the result.")
-def info(source: Path, as_json: bool, verbose: bool, quiet: bool) -> None:
-    """Print what is in the .gdn file INPUT, without decoding it."""
+@batching(writes=False)
+def info(sources: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool, batch: Batch) -> None:
+    """Print what is in .gdn files INPUT, without decoding them.
+
+    INPUT may be several files and folders, and @FILE, a list of them. --json prints an object for
+    each file, on one line if there are many.
+    """
     options.refuse_both(as_json, quiet)
-    with about(source):
-        facts = _facts(source, read_gdn(source), verbose)
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
-    elif not quiet:
-        _print_list(facts)
+    files = plan(
+        sources, None, renamed=lambda path: path, unwanted=not_gdn, recursive=batch.recursive
+    )
+    indent = None if files.many else 2
+
+    def lines(outcome: Outcome, _: Work) -> list[str]:
+        if as_json:
+            return json.dumps(outcome.facts, indent=indent).splitlines()
+        return [*_list(outcome.facts), *([""] if files.many else [])]
+
+    work = Work(None, "auto", None, verbose, quiet)
+    do("reading", files, _Inspection(verbose), batch, work, lines, summary=not as_json)
+
+
+@dataclass(frozen=True)
+class _Inspection:
+    """Says what is in a file."""
+
+    verbose: bool
+
+    def __call__(self, job: Job, progress: object = None) -> Outcome:
+        with about(job.source):
+            facts = _facts(job.source, read_gdn(job.source), self.verbose)
+        return Outcome(
+            job.source,
+            before=facts["bytes"],
+            width=facts["width"],
+            height=facts["height"],
+            bpp=facts["bpp"],
+            quality=facts["quality"],
+            facts=facts,
+        )
 
 
 def _facts(source: Path, data: bytes, verbose: bool) -> dict[str, Any]:
@@ -80,10 +119,9 @@ def _facts_of_layout(container: Container, size: int) -> dict[str, Any]:
     }
 
 
-def _print_list(facts: dict[str, Any]) -> None:
+def _list(facts: Mapping[str, Any]) -> list[str]:
     chunks = ", ".join(f"{name} {size} bytes" for name, size in facts["chunks"].items())
     shown = {**facts, "model": facts["model"] or "not installed", "chunks": chunks}
     if "overhead" in shown:
         shown["overhead"] = f"{shown['overhead']} bytes"
-    for key, value in shown.items():
-        click.echo(f"{key.replace('_', ' '):15} {value}")
+    return [f"{key.replace('_', ' '):15} {value}" for key, value in shown.items()]

@@ -15,10 +15,11 @@ from gdncodec.config import DEFAULT_QUALITY, MAX_PIXELS
 from gdncodec.engines.choice import ENGINES
 from gdncodec.errors import UsageError
 from gdncodec.extras import check_installed
+from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
-    from gdncodec.catalog import ModelEntry
-    from gdncodec.codec import Codec
+    from gdncodec.batch.computing import Computing
+    from gdncodec.batch.jobs import Plan
     from gdncodec.encoder.targets import Target
 
 __all__ = [
@@ -29,18 +30,20 @@ __all__ = [
     "as_json",
     "fast",
     "force",
+    "gathered",
     "listed",
     "max_pixels",
     "model",
     "more",
     "numbers",
     "output",
+    "preserve",
     "quiet",
-    "recursive",
     "refuse_both",
-    "skip_existing",
+    "refuse_suffix",
     "source",
     "sources",
+    "suffix",
     "verbose",
     "working",
 ]
@@ -67,12 +70,12 @@ def more(help_text: str) -> Decorator:
 source = click.argument("source", metavar="INPUT", type=_file)
 
 
-def _not_empty(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> list[Path]:
+def _not_empty(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Refuse an empty name, which as a path would be the current folder."""
     if "" in values:
         msg = "an input has an empty name"
         raise click.BadParameter(msg)
-    return [Path(value) for value in values]
+    return values
 
 
 sources = click.argument(
@@ -89,9 +92,9 @@ output = click.option(
     metavar="FILE|FOLDER/",
     help="File to write, - for stdout; or a folder (existing, or ending in a slash).",
 )
-recursive = click.option("-r", "--recursive", is_flag=True, help="Include subfolders.")
-skip_existing = click.option(
-    "--skip-existing", is_flag=True, help="Leave out inputs whose output exists."
+suffix = click.option("--suffix", metavar="TEXT", help="End of the names of outputs.")
+preserve = click.option(
+    "--preserve/--no-preserve", default=True, help="Keep the modification time.  [default: keep]"
 )
 force = click.option("-f", "--force", is_flag=True, help="Overwrite an output that exists.")
 model = click.option("--model", metavar="NAME|FILE", help="Model to use (see `gdncodec models`).")
@@ -110,14 +113,14 @@ verbose = more("Print more.")
 quiet = click.option("--quiet", is_flag=True, help="Print errors only.")
 
 
-def _gathered(name: str, kind: type, options: list[Decorator]) -> Decorator:
+def gathered(name: str, kind: type, options: list[Decorator]) -> Decorator:
     """Return a decorator that adds options and passes their values to the command as one object."""
     own = [f.name for f in fields(kind) if f.init]
 
     def decorate(command: Command) -> Command:
         @wraps(command)
         def gathering(**values: Any) -> None:
-            one = kind(**{key: values.pop(key) for key in own})
+            one = kind(**{key: values.pop(key) for key in own if key in values})
             command(**values, **{name: one})
 
         decorated: Command = gathering
@@ -139,25 +142,25 @@ class Work:
     quiet: bool
     _began: float = field(init=False, default_factory=time.monotonic)
 
-    def codec(self, entry: ModelEntry) -> Codec:
-        """Return the codec of a model that computes so."""
-        from gdncodec.api import codec_for
-
-        return codec_for(entry, self.device, engine=self.engine, threads=self.threads)
-
-    def codec_of_file(self, fingerprint: bytes) -> Codec:
-        """Return the codec of the installed model that a file names."""
-        from gdncodec.api import codec_of_file
-
-        return codec_of_file(fingerprint, self.device, engine=self.engine, threads=self.threads)
-
     @property
-    def took(self) -> str:
-        """The time since the command began, as the end of a line; empty without --verbose."""
-        return f", {time.monotonic() - self._began:.2f} s" if self.verbose else ""
+    def computing(self) -> Computing:
+        """What of this the library needs to know."""
+        from gdncodec.batch.computing import Computing
+
+        return Computing(self.device, self.engine, self.threads)
+
+    def took(self, seconds: float | None = None) -> str:
+        """Return a time as the end of a line; empty without --verbose.
+
+        Args:
+            seconds: the time; None takes that since the command began.
+        """
+        if seconds is None:
+            seconds = time.monotonic() - self._began
+        return f", {seconds:.2f} s" if self.verbose else ""
 
 
-working = _gathered(
+working = gathered(
     "work",
     Work,
     [
@@ -218,7 +221,7 @@ def _ms_ssim() -> Callable[[Any, Any], float]:
     return ms_ssim
 
 
-aiming = _gathered(
+aiming = gathered(
     "aim",
     Aim,
     [
@@ -235,6 +238,13 @@ aiming = _gathered(
     ],
 )
 """Passes an :class:`Aim` as ``aim`` to a command that chooses a quality."""
+
+
+def refuse_suffix(suffix: str | None, output: str | None, plan: Plan) -> None:
+    """Refuse a suffix for an output that has a whole name, or none."""
+    if suffix is not None and not plan.many and (output or plan.jobs[0].output == STREAM):
+        msg = "--suffix names outputs beside their inputs or in a folder; this one has its place"
+        raise UsageError(msg)
 
 
 def refuse_both(as_json: bool, quiet: bool) -> None:

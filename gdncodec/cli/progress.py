@@ -1,19 +1,32 @@
 """A line on the terminal that shows how far a long task has come."""
 
+from __future__ import annotations
+
 import contextlib
 import shutil
 import sys
 import threading
-from pathlib import Path
+import time
+from typing import TYPE_CHECKING
 
 import click
 
 from gdncodec.files import STREAM
 
-__all__ = ["ProgressLine"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from gdncodec.batch.jobs import Job
+    from gdncodec.batch.outcomes import Outcome
+
+__all__ = ["BatchLine", "ProgressLine"]
 
 _PATIENCE = 2.0
 """Seconds before anything is shown."""
+
+_OFTEN = 0.2
+"""Seconds after which the line of a batch is drawn anew."""
 
 
 class ProgressLine(contextlib.AbstractContextManager["ProgressLine"]):
@@ -63,3 +76,71 @@ class ProgressLine(contextlib.AbstractContextManager["ProgressLine"]):
         if self._shown:
             self._write("")
             click.echo("\r", nl=False, err=True)
+
+
+class BatchLine(contextlib.AbstractContextManager["BatchLine"]):
+    """A line below the others that shows how many megapixels are done, and the time left.
+
+    The sizes of images that have not been read yet are guessed from those of their files.
+
+    Args:
+        doing: the task, such as ``compressing``.
+        jobs: what is to be done.
+        quiet: show nothing.
+    """
+
+    def __init__(self, doing: str, jobs: Sequence[Job], quiet: bool) -> None:
+        self._doing, self._count = doing, len(jobs)
+        self._active = not quiet and sys.stderr.isatty()
+        self._bytes = sum(job.size for job in jobs) if self._active else 0
+        self._done = self._done_bytes = self._pixels = self._seen_bytes = 0
+        self._began = self._shown_at = time.monotonic()
+        self._width = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        self._done += 1
+        self._done_bytes += outcome.before
+        if outcome.pixels:
+            self._pixels += outcome.pixels
+            self._seen_bytes += outcome.before
+        if self._active and time.monotonic() - self._shown_at > _OFTEN:
+            self._write(self.text(time.monotonic() - self._began))
+            self._shown_at = time.monotonic()
+
+    def text(self, seconds: float) -> str:
+        """Return the line after this time."""
+        line = f"{self._doing}: {self._done} of {self._count} files"
+        if not self._pixels:
+            return line
+        left = max(0, self._bytes - self._done_bytes) * self._pixels / self._seen_bytes
+        rate = self._pixels / max(seconds, 1e-9)
+        megapixels = (
+            f"{self._pixels / 1e6:.1f} of about {(self._pixels + left) / 1e6:.1f} megapixels"
+        )
+        return f"{line}, {megapixels}, {_duration(left / rate)} left"
+
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Take the line away while other lines are printed."""
+        if self._width:
+            self._write("")
+            click.echo("\r", nl=False, err=True)
+        yield
+
+    def _write(self, line: str) -> None:
+        line = line[: shutil.get_terminal_size().columns - 1]
+        click.echo("\r" + line.ljust(self._width), nl=False, err=True)
+        self._width = len(line)
+
+    def __exit__(self, *_: object) -> None:
+        with self.hidden():
+            pass
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"

@@ -1,33 +1,29 @@
-"""What commands read and write."""
+"""Reads inputs and writes results, with errors that name the file."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from typing import TYPE_CHECKING
 
-import click
-
 from gdncodec.errors import FormatError, ModelError, UsageError
-from gdncodec.files import STREAM, read_data, write_data
+from gdncodec.files import STREAM, read_data, write_data, write_safely
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from PIL import Image
 
     from gdncodec.images.raster import RasterImage
 
 __all__ = [
     "about",
-    "is_gdn",
-    "is_image",
     "read_gdn",
     "read_source",
     "refuse_existing",
-    "write_output",
+    "size_of",
+    "write_result",
 ]
 
 
@@ -46,18 +42,6 @@ def refuse_existing(output: Path, force: bool, source: Path) -> None:
         raise UsageError(msg)
     if output.exists() and not force:
         raise FileExistsError(output)
-
-
-def is_gdn(path: Path) -> bool:
-    """Tell by its name whether a file is a ``.gdn`` file."""
-    return path.suffix.lower() == ".gdn"
-
-
-def is_image(path: Path) -> bool:
-    """Tell by its name whether Pillow may read a file as an image."""
-    from PIL import Image
-
-    return path.suffix.lower() in Image.registered_extensions() and not is_gdn(path)
 
 
 @contextlib.contextmanager
@@ -107,11 +91,42 @@ def _pillow_limit(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def write_output(output: Path, image: Image.Image, format_name: str, force: bool) -> None:
-    """Write an image to a file or to standard output, and print what the format does not keep."""
-    from gdncodec.images.writing import encoded
+def write_result(
+    output: Path,
+    data: bytes,
+    *,
+    overwrite: bool,
+    like: Path | None = None,
+    check: Callable[[bytes], None] | None = None,
+) -> None:
+    """Write a file completely or not at all, or write to standard output.
 
-    data, lost = encoded(image, format_name)
-    write_data(output, data, overwrite=force)
-    for notice in lost:
-        click.echo(f"{output}: {notice}", err=True)
+    Args:
+        output: the file.
+        data: what goes into it.
+        overwrite: replace a file that exists.
+        like: a file whose times the new one gets; None gives it those of now.
+        check: called with what is read back from the disk, before the file gets its name; what it
+            raises leaves nothing behind.
+
+    Raises:
+        FileExistsError: the file exists and may not be overwritten.
+        OSError: the folder is missing, full or not writable.
+    """
+    if output == STREAM:
+        if check:
+            check(data)
+        write_data(output, data, overwrite=overwrite)
+        return
+    with write_safely(output, overwrite=overwrite) as temporary:
+        temporary.write_bytes(data)
+        if check:
+            check(temporary.read_bytes())
+        if like is not None and like != STREAM:
+            times = like.stat()
+            os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file; 0 for a standard stream."""
+    return 0 if path == STREAM else path.stat().st_size

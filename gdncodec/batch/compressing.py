@@ -1,0 +1,146 @@
+"""The work on one image: from an image file to a ``.gdn`` file."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gdncodec.batch.computing import Computing
+from gdncodec.batch.files import read_source, refuse_existing, size_of, write_result
+from gdncodec.batch.outcomes import Outcome
+from gdncodec.config import MAX_PIXELS
+from gdncodec.errors import FormatError, GdnCodecError
+from gdncodec.files import STREAM
+
+if TYPE_CHECKING:
+    from gdncodec.batch.jobs import Job
+    from gdncodec.codec import Codec
+    from gdncodec.encoder.targets import Target
+
+__all__ = ["Compression", "Watch"]
+
+
+class Watch(Protocol):
+    """Shows how far the work on an image has come."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take the number of tiles done and of all tiles."""
+        ...
+
+    def trial(self, number: int) -> None:
+        """Take the number of a trial that looks for a quality."""
+        ...
+
+
+@dataclass(frozen=True)
+class Compression:
+    """Compresses an image file; the arguments are those of ``gdncodec compress``.
+
+    Args:
+        quality: 0 to 100; None takes the default.
+        target: the quality is found that meets it, instead.
+        effort: 0 to 9; None takes the default.
+        model: name or path of a model; None takes the default model.
+        frame: which image of a file with several, from 0.
+        strip: leave out the metadata.
+        max_pixels: refuse larger images.
+        force: overwrite a file that exists.
+        preserve: give the result the times of the input.
+        keep_smaller: keep the input where the result is not smaller.
+        check: decode what was written before it gets its name.
+        computing: how to compute.
+    """
+
+    quality: float | None = None
+    target: Target | None = None
+    effort: int | None = None
+    model: str | None = None
+    frame: int | None = None
+    strip: bool = False
+    max_pixels: int = MAX_PIXELS
+    force: bool = False
+    preserve: bool = True
+    keep_smaller: bool = False
+    check: bool = False
+    computing: Computing = field(default_factory=Computing)
+
+    def __call__(self, job: Job, watch: Watch | None = None) -> Outcome:
+        """Compress one file.
+
+        Raises:
+            GdnCodecError: the image or the model cannot be read, or what was written not decoded.
+            OSError: a file cannot be read or written.
+        """
+        from gdncodec.catalog import find_model
+        from gdncodec.container import unpack
+
+        began = time.monotonic()
+        source, output = job.source, job.output
+        refuse_existing(output, self.force, source)
+        image = read_source(source, frame=self.frame, strip=self.strip, max_pixels=self.max_pixels)
+        codec = self.computing.codec(find_model(self.model))
+        data = self._data(codec, image, watch)
+        before = size_of(source)
+        kept = self.keep_smaller and source != STREAM and len(data) >= before
+        if kept:
+            output = self._keep(job)
+        else:
+            like = source if self.preserve else None
+            check = self._checker(codec, data) if self.check else None
+            write_result(output, data, overwrite=self.force, like=like, check=check)
+        header, chunks = unpack(data)
+        notices = [*image.notices, *_unfilled(self.target, header, len(data))]
+        if len(data) > before and source != STREAM and not kept:
+            notices.append(f"the result is larger than this file of {before} bytes")
+        return Outcome(
+            source,
+            output,
+            status="kept" if kept else "done",
+            reason=f"the result would have {len(data)} bytes, not fewer" if kept else "",
+            before=before,
+            after=before if kept else len(data),
+            width=header.width,
+            height=header.height,
+            bpp=8 * len(data) / (header.width * header.height),
+            quality=header.quality,
+            seconds=time.monotonic() - began,
+            notices=tuple(notices),
+            facts={"chunks": {kind: len(part) for kind, part in chunks.items()}},
+        )
+
+    def _data(self, codec: Codec, image: Any, watch: Watch | None) -> bytes:
+        if self.target is None:
+            return codec.compress(image, self.quality, effort=self.effort, progress=watch)
+        on_trial = watch.trial if watch else None
+        return codec.compress_to(image, self.target, effort=self.effort, on_trial=on_trial)
+
+    def _keep(self, job: Job) -> Any:
+        """Let the input stand for its result; in a folder of results, as a copy."""
+        if job.keep_at is None or (job.keep_at.exists() and job.keep_at.samefile(job.source)):
+            return job.source
+        like = job.source if self.preserve else None
+        write_result(job.keep_at, job.source.read_bytes(), overwrite=self.force, like=like)
+        return job.keep_at
+
+    def _checker(self, codec: Codec, data: bytes) -> Any:
+        def check(written: bytes) -> None:
+            if written != data:
+                msg = "what is read back is not what was written"
+                raise OSError(msg)
+            try:
+                codec.decompress_image(written, max_pixels=self.max_pixels)
+            except GdnCodecError as error:
+                msg = f"what was written cannot be decoded ({error})"
+                raise FormatError(msg) from error
+
+        return check
+
+
+def _unfilled(target: Target | None, header: Any, size: int) -> list[str]:
+    """Return a note if not even quality 100 fills the size that was asked for."""
+    if target is None or not target.is_size or header.quality < 100:
+        return []
+    per_unit = 1 if target.unit == "bytes" else 8 / (header.width * header.height)
+    unfilled = target.scaled(size * per_unit) < target.interval[0]
+    return ["quality 100, the best, needs less than the target"] if unfilled else []

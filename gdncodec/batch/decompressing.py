@@ -1,0 +1,134 @@
+"""The work on one ``.gdn`` file: to an image file, or only through the decoder."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gdncodec.batch.computing import Computing
+from gdncodec.batch.files import about, read_gdn, refuse_existing, size_of, write_result
+from gdncodec.batch.outcomes import Outcome
+from gdncodec.config import MAX_PIXELS
+from gdncodec.files import STREAM
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+    from gdncodec.batch.jobs import Job
+    from gdncodec.container import Header
+    from gdncodec.tiles.geometry import Region
+    from gdncodec.tiles.transforms import Progress
+
+__all__ = ["Decoding", "Decompression", "Verification"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Decodes a file.
+
+    Args:
+        model: name or path of a model; None takes the installed one that the file names.
+        max_pixels: refuse larger images.
+        region: decode only this rectangle.
+        computing: how to compute.
+    """
+
+    model: str | None = None
+    max_pixels: int = MAX_PIXELS
+    region: Region | None = None
+    computing: Computing = field(default_factory=Computing)
+
+    def __call__(
+        self, source: Path, progress: Progress | None = None
+    ) -> tuple[Image.Image, Header, int]:
+        """Return the image in a file, the file's header, and its bytes."""
+        from gdncodec.catalog import find_model
+        from gdncodec.container import unpack_header
+
+        data = read_gdn(source)
+        with about(source):
+            header = unpack_header(data)
+            if self.model:
+                codec = self.computing.codec(find_model(self.model))
+            else:
+                codec = self.computing.codec_of_file(header.fingerprint)
+            image = codec.decompress_image(
+                data, region=self.region, max_pixels=self.max_pixels, progress=progress
+            )
+        return image, header, len(data)
+
+
+@dataclass(frozen=True)
+class Decompression:
+    """Decompresses a file; the arguments are those of ``gdncodec decompress``.
+
+    Args:
+        decoding: how to decode.
+        format_name: format of the output; None takes that of its suffix.
+        force: overwrite a file that exists.
+        preserve: give the result the times of the input.
+    """
+
+    decoding: Decoding
+    format_name: str | None = None
+    force: bool = False
+    preserve: bool = True
+
+    def __call__(self, job: Job, progress: Progress | None = None) -> Outcome:
+        """Decompress one file.
+
+        Raises:
+            GdnCodecError: the file is damaged, or the image cannot be written in the format.
+            OSError: a file cannot be written.
+        """
+        from gdncodec.images.writing import encoded, output_format
+
+        began = time.monotonic()
+        source, output = job.source, job.output
+        refuse_existing(output, self.force, source)
+        format_name = self.format_name or ("png" if output == STREAM else None)
+        name = output_format(output, format_name)
+        image, header, before = self.decoding(source, progress)
+        data, lost = encoded(image, name)
+        write_result(output, data, overwrite=self.force, like=source if self.preserve else None)
+        return Outcome(
+            source,
+            output,
+            before=before,
+            after=size_of(output),
+            width=image.width,
+            height=image.height,
+            bpp=8 * before / (header.width * header.height),
+            quality=header.quality,
+            seconds=time.monotonic() - began,
+            notices=lost,
+        )
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Decodes a file and writes nothing."""
+
+    decoding: Decoding
+
+    def __call__(self, job: Job, progress: Progress | None = None) -> Outcome:
+        """Decode one file.
+
+        Raises:
+            GdnCodecError: the file is damaged.
+        """
+        began = time.monotonic()
+        image, header, before = self.decoding(job.source, progress)
+        return Outcome(
+            job.source,
+            before=before,
+            after=image.width * image.height * len(image.getbands()),
+            width=image.width,
+            height=image.height,
+            bpp=8 * before / (header.width * header.height),
+            quality=header.quality,
+            seconds=time.monotonic() - began,
+        )

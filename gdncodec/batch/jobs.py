@@ -1,0 +1,140 @@
+"""Where the results of inputs go."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from gdncodec.batch.inputs import find, is_list
+from gdncodec.batch.outcomes import Outcome
+from gdncodec.errors import UsageError
+from gdncodec.files import STREAM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gdncodec.batch.inputs import Found
+
+__all__ = ["Job", "Plan", "plan", "renamed"]
+
+
+class Job(NamedTuple):
+    """One input and its output."""
+
+    source: Path
+    output: Path
+    size: int = 0
+    """Bytes of the input."""
+    keep_at: Path | None = None
+    """Where a copy of the input goes if its result is not kept; None leaves it where it is."""
+
+
+@dataclass
+class Plan:
+    """What is to be done, and what is not."""
+
+    jobs: list[Job]
+    many: bool
+    """Whether the inputs were meant as many, even if only one was found."""
+    aside: list[Outcome] = field(default_factory=list)
+    """What was found and is left out or cannot be searched."""
+
+
+def renamed(suffix: str) -> Callable[[Path], Path]:
+    """Return a function that gives the default output of a file: the same name with this suffix.
+
+    Raises:
+        UsageError: it is not the end of a name.
+    """
+    if not suffix.strip(".") or any(s in suffix for s in ("/", os.sep)):
+        msg = f"--suffix takes the end of a name, such as .gdn, got {suffix!r}"
+        raise UsageError(msg)
+
+    def rename(source: Path) -> Path:
+        return STREAM if source == STREAM else source.with_name(source.stem + suffix)
+
+    return rename
+
+
+def plan(
+    sources: Sequence[str],
+    output: str | None,
+    *,
+    renamed: Callable[[Path], Path],
+    unwanted: Callable[[Path], str],
+    recursive: bool,
+    keep: bool = False,
+) -> Plan:
+    """Return the jobs, before any work.
+
+    There are many if there are several inputs, one of them is a folder or a list, or the output is
+    a folder: one that exists, or any name that ends in a slash. They go into that folder, at the
+    place that they have in the input's folder, or beside the inputs.
+
+    Args:
+        sources: as :func:`gdncodec.batch.inputs.find` takes them, or the standard input alone.
+        output: a file or a folder; None puts outputs beside the inputs.
+        renamed: gives the default output of a file.
+        unwanted: says why a file of a folder is no input; empty if it is.
+        recursive: take the files in folders of folders, too.
+        keep: a result may be a copy of its input, in the folder of the outputs.
+
+    Raises:
+        UsageError: two inputs have the same output, several shall go to a file or to standard
+            output, or a folder holds no input.
+    """
+    into_folder = output is not None and (output.endswith(("/", os.sep)) or Path(output).is_dir())
+    many = into_folder or len(sources) > 1 or is_list(sources[0]) or Path(sources[0]).is_dir()
+    if not many:
+        source = Path(sources[0])
+        return Plan([Job(source, Path(output) if output else renamed(source))], many=False)
+    _refuse(sources, output)
+    result = Plan([], many=True)
+    taken: dict[Path, Path] = {}  # inputs by output
+    found = 0
+    for one in find(sources, unwanted, recursive=recursive):
+        found += 1
+        if one.skipped or one.failed:
+            result.aside.append(_left_out(one))
+            continue
+        job = _job(one, output, renamed, keep)
+        other = taken.setdefault(job.output, one.path)
+        if other != one.path:
+            msg = f"{other} and {one.path} would both become {job.output}; give one of them alone"
+            raise UsageError(msg)
+        result.jobs.append(job)
+    if not result.jobs and not any(outcome.error for outcome in result.aside):
+        hint = "" if recursive else "; -r searches the folders in it, too"
+        msg = f"{sources[0]}: no input in this folder{hint}"
+        raise UsageError(msg)
+    return result
+
+
+def _refuse(sources: Sequence[str], output: str | None) -> None:
+    """Refuse what several inputs cannot be."""
+    if str(STREAM) in sources:
+        msg = "standard input cannot be one of several inputs, nor go into a folder"
+        raise UsageError(msg)
+    if output == str(STREAM):
+        msg = "several inputs cannot go to standard output"
+        raise UsageError(msg)
+    if output is not None and Path(output).exists() and not Path(output).is_dir():
+        msg = f"{output} is a file; several inputs need a folder"
+        raise UsageError(msg)
+
+
+def _job(found: Found, output: str | None, renamed: Callable[[Path], Path], keep: bool) -> Job:
+    target = renamed(found.path)
+    if output is None:
+        return Job(found.path, target, found.size)
+    folder = Path(output) / found.place
+    kept = folder / found.path.name if keep else None
+    return Job(found.path, folder / target.name, found.size, kept)
+
+
+def _left_out(found: Found) -> Outcome:
+    if found.failed:
+        return Outcome(found.path, status="failed", error=found.failed, code=1)
+    return Outcome(found.path, status="skipped", reason=found.skipped, before=found.size)

@@ -1,0 +1,109 @@
+"""The work on many inputs, one record each."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gdncodec.batch.outcomes import Outcome
+from gdncodec.batch.workers import Failed, in_parallel
+from gdncodec.files import remove_leftovers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from gdncodec.batch.jobs import Job, Plan
+
+    Explain = Callable[[Exception], tuple[str, int]]
+    """Returns the line about an error, and the exit code."""
+
+__all__ = ["run"]
+
+
+def run(
+    plan: Plan,
+    work: Callable[[Job], Outcome],
+    explain: Explain,
+    *,
+    processes: int = 1,
+    skip_existing: bool = False,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[Outcome]:
+    """Yield what comes of each input, as they end; one that fails does not stop the others.
+
+    Args:
+        plan: inputs and outputs.
+        work: does one job; it can be pickled, as can ``explain``.
+        explain: says what an error means.
+        processes: how many work at the same time.
+        skip_existing: leave out jobs whose output exists.
+        dry_run: do nothing; say what would be done.
+        overwrite: whether the work overwrites outputs that exist, for what a dry run says.
+        stopped: asked before each job; once true, no more are begun.
+    """
+    yield from plan.aside
+    attempt = _Attempt(work, explain, plan.many, skip_existing, dry_run, overwrite)
+    processes = min(processes, max(1, len(plan.jobs)))
+    outputs = {job.output.parent for job in plan.jobs if job.output != job.source}
+    if not dry_run:
+        _remove_leftovers(outputs)
+    died = set()
+    tasks = in_parallel(attempt, plan.jobs, processes, stopped=stopped)
+    for job, outcome in tasks:
+        if isinstance(outcome, Failed):
+            died.add(job.output.parent)
+            error = f"{job.source}: {outcome.reason}"
+            yield Outcome(job.source, None, "failed", before=job.size, error=error, code=1)
+        else:
+            yield outcome
+    _remove_leftovers(died & outputs)
+
+
+def _remove_leftovers(folders: set[Path]) -> None:
+    for folder in folders:
+        remove_leftovers(folder)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """Does a job and returns what came of it, whatever that is."""
+
+    work: Callable[[Job], Outcome]
+    explain: Explain
+    many: bool
+    skip_existing: bool
+    dry_run: bool
+    overwrite: bool
+
+    def __call__(self, job: Job) -> Outcome:
+        began = time.monotonic()
+        try:
+            outcome = self._done(job)
+        except Exception as error:
+            text, code = self.explain(error)
+            named = text if str(job.source) in text or str(job.output) in text else None
+            outcome = Outcome(
+                job.source,
+                status="failed",
+                before=job.size,
+                error=named or f"{job.source}: {text}",
+                code=code,
+            )
+        return replace(outcome, seconds=time.monotonic() - began)
+
+    def _done(self, job: Job) -> Outcome:
+        existing = [p for p in (job.output, job.keep_at) if p and p != job.source and p.exists()]
+        if self.skip_existing and existing:
+            reason = f"{existing[0]} exists"
+            return Outcome(job.source, existing[0], "skipped", before=job.size, reason=reason)
+        if self.dry_run:
+            if job.output.exists() and not self.overwrite:
+                raise FileExistsError(job.output)
+            return Outcome(job.source, job.output, "planned", before=job.size)
+        if self.many:
+            job.output.parent.mkdir(parents=True, exist_ok=True)
+        return self.work(job)
