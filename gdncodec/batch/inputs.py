@@ -90,12 +90,11 @@ def find(
         UsageError: a list cannot be read, or has an empty name in it.
     """
     search = _Search(unwanted, recursive)
-    for name, place in _named(sources):
-        path = Path(name)
+    for path, place in _named(sources):
         if path != STREAM and path.is_dir():
-            yield from search.folder(path, Path())
+            yield from search.folder(path, place)
         else:
-            yield Found(path, place, _size(path))
+            yield Found(path, place.parent, _size(path))
     yield from search.linked()
 
 
@@ -162,16 +161,15 @@ class _Search:
         return Found(path, place, found.st_size)
 
 
-def _named(sources: Iterable[str]) -> Iterator[tuple[str, Path]]:
-    """Yield the inputs with their places, lists replaced by what is in them."""
+def _named(sources: Iterable[str]) -> Iterator[tuple[Path, Path]]:
+    """Yield the inputs and their own places, lists replaced by what is in them."""
     for source in sources:
         if not is_list(source):
-            yield source, Path()
+            yield Path(source), Path()
             continue
-        for name in _names(Path(source[1:])):
-            folder = Path(name).parent
-            inside = not folder.is_absolute() and ".." not in folder.parts
-            yield name, folder if inside else Path()
+        for path in map(Path, _names(Path(source[1:]))):
+            inside = not path.is_absolute() and ".." not in path.parts
+            yield path, path if inside else Path()
 
 
 def _names(path: Path) -> list[str]:
