@@ -12,7 +12,6 @@ from gdncodec.files import remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from gdncodec.batch.jobs import Job, Plan
 
@@ -50,22 +49,21 @@ def run(
     processes = min(processes, max(1, len(plan.jobs)))
     outputs = {job.output.parent for job in plan.jobs if job.output != job.source}
     if not dry_run:
-        _remove_leftovers(outputs)
-    died = set()
-    tasks = in_parallel(attempt, plan.jobs, processes, stopped=stopped)
+        for folder in outputs:
+            remove_leftovers(folder)
+    tasks = in_parallel(
+        attempt,
+        plan.jobs,
+        processes,
+        stopped=stopped,
+        died=lambda job: remove_leftovers(job.output.parent),
+    )
     for job, outcome in tasks:
         if isinstance(outcome, Failed):
-            died.add(job.output.parent)
             error = f"{job.source}: {outcome.reason}"
             yield Outcome(job.source, None, "failed", before=job.size, error=error, code=1)
         else:
             yield outcome
-    _remove_leftovers(died & outputs)
-
-
-def _remove_leftovers(folders: set[Path]) -> None:
-    for folder in folders:
-        remove_leftovers(folder)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ def in_parallel(
     *,
     prepare: Callable[[], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    died: Callable[[T], None] = lambda task: None,
 ) -> Iterator[tuple[T, R | Failed]]:
     """Yield each task with its result, or with the reason why there is none, as they end.
 
@@ -52,6 +53,7 @@ def in_parallel(
         jobs: number of processes; 1 runs everything in this one.
         prepare: called first in each other process.
         stopped: asked before each task; once true, no more are begun, and those that run are ended.
+        died: called with the task of each process that died.
     """
     if jobs == 1:
         for task in tasks:
@@ -61,7 +63,7 @@ def in_parallel(
         return
     pool = _Pool(work, jobs, prepare)
     try:
-        yield from pool.run(iter(tasks), stopped)
+        yield from pool.run(iter(tasks), stopped, died)
     finally:
         pool.close()
 
@@ -77,7 +79,7 @@ class _Pool(Generic[T, R]):
         self._busy: dict[Connection, tuple[_Worker, T, int]] = {}
 
     def run(
-        self, tasks: Iterator[T], stopped: Callable[[], bool]
+        self, tasks: Iterator[T], stopped: Callable[[], bool], died: Callable[[T], None]
     ) -> Iterator[tuple[T, R | Failed]]:
         """See :func:`in_parallel`."""
         again: list[tuple[T, int]] = []  # tasks whose process died, and how often
@@ -97,11 +99,12 @@ class _Pool(Generic[T, R]):
                 try:
                     result = worker.pipe.recv()
                 except (EOFError, OSError):
-                    worker.end()
+                    how = worker.end()
+                    died(task)
                     if deaths + 1 < _TRIES and not stopped():
                         again.append((task, deaths + 1))
                         continue
-                    result = Failed(f"its process died ({worker.end()})")
+                    result = Failed(f"its process died ({how})")
                 else:
                     self._idle.append(worker)
                 yield task, result
