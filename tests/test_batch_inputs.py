@@ -31,7 +31,7 @@ def test_every_file_is_told_once_taken_or_not(tmp_path, monkeypatch):
         "a/x.gdn": "a .gdn file already",
         "a/x.png": "taken",
     }
-    assert found("a", recursive=False)["a/b"] == "a folder; -r searches it, too"
+    assert found("a", recursive=False)["a/b"] == "a subfolder"
     assert found("a", unwanted=not_gdn)["a/x.gdn"] == "taken"
     assert found("a/notes.txt") == {"a/notes.txt": "taken"}  # what is named is taken
 

@@ -83,3 +83,15 @@ def test_transparency_is_laid_on_white_and_16_bits_are_rounded(tmp_path):
     assert photo.color_mode == ColorMode.GREY
     assert photo.pixels.dtype == np.uint8
     assert (photo.pixels == 100).all()
+
+
+def test_files_that_are_left_out_are_named(tmp_path):
+    for name in ("a.png", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    lines = []
+    assert find_images([tmp_path], lines.append) == [tmp_path / "a.png"]
+    assert lines == [
+        f"{tmp_path}/sub: left out, a subfolder",
+        f"{tmp_path}/notes.txt: left out, Pillow reads no .txt files",
+    ]

@@ -51,6 +51,19 @@ def test_linked_folders_are_searched_and_a_circle_of_links_ends(tmp_path):
     assert find_images([data]) == [data / "link" / "a.png", data / "other.png"]
 
 
+def test_files_that_are_no_training_images_are_named(tmp_path):
+    for name in ("a.png", "notes.txt", "b.gdn"):
+        (tmp_path / name).touch()
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    lines = []
+    assert find_images([tmp_path], lines.append) == [tmp_path / "a.png"]
+    assert lines == [
+        f"skipped {tmp_path}/b.gdn: a .gdn file already",
+        f"skipped {tmp_path}/gone.png: a link that leads nowhere",
+        f"skipped {tmp_path}/notes.txt: Pillow reads no .txt files",
+    ]
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
 def test_an_image_of_any_mode_is_read_as_pillow_shows_it(tmp_path, photo, mode):
     image = Image.fromarray(photo).convert(mode if mode != "PA" else "P")

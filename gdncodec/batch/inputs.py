@@ -13,7 +13,10 @@ from gdncodec.files import STREAM, is_unfinished, read_data
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Found", "find", "is_gdn", "is_list", "not_gdn", "not_image"]
+__all__ = ["SUBFOLDER", "Found", "find", "is_gdn", "is_list", "not_gdn", "not_image"]
+
+SUBFOLDER = "a subfolder"
+"""Why a folder in a folder is left out."""
 
 _PLUGINS = {
     ".heic": "pillow-heif",
@@ -121,7 +124,7 @@ class _Search:
                 self._links += [(here / n, at / n) for n in below if (here / n).is_symlink()]
             else:
                 for name in below:
-                    yield Found(here / name, at, skipped="a folder; -r searches it, too")
+                    yield Found(here / name, at, skipped=SUBFOLDER)
                 below.clear()
             for name in sorted(names):
                 yield self._file(here / name, at)

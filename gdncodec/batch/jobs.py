@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gdncodec.batch.inputs import find, is_list
+from gdncodec.batch.inputs import SUBFOLDER, find, is_list
 from gdncodec.batch.outcomes import Outcome
 from gdncodec.errors import UsageError
 from gdncodec.files import STREAM
@@ -137,4 +137,5 @@ def _job(found: Found, output: str | None, renamed: Callable[[Path], Path], keep
 def _left_out(found: Found) -> Outcome:
     if found.failed:
         return Outcome(found.path, status="failed", error=found.failed, code=1)
-    return Outcome(found.path, status="skipped", reason=found.skipped, before=found.size)
+    reason = f"{SUBFOLDER}, which -r includes" if found.skipped == SUBFOLDER else found.skipped
+    return Outcome(found.path, status="skipped", reason=reason, before=found.size)

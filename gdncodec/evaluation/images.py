@@ -1,13 +1,13 @@
 """The images of an evaluation: which files, and which pixels of them."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from gdncodec.batch.inputs import find, not_image
 from gdncodec.errors import ImageError
 from gdncodec.images.raster import RasterImage, eight_bits
 from gdncodec.images.reading import read_image
@@ -16,10 +16,12 @@ __all__ = ["file_digest", "find_images", "read_for_measuring"]
 
 _WHITE = 255
 
+Say = Callable[[str], None]
+
 _Version = tuple[int, int] | None
 
 
-def find_images(sources: Iterable[Path]) -> list[Path]:
+def find_images(sources: Iterable[Path], say: Say = lambda line: None) -> list[Path]:
     """Return the image files that are named, those in folders sorted by name.
 
     A folder with a checksum file, ``FOLDER.sha256`` beside it or ``SHA256SUMS`` inside it (lines of
@@ -27,6 +29,7 @@ def find_images(sources: Iterable[Path]) -> list[Path]:
 
     Args:
         sources: files and folders. A folder stands for the files in it whose suffix Pillow knows.
+        say: called with a line about each file that is left out.
 
     Raises:
         ImageError: there is no such file or folder; a folder holds no image; a data set is
@@ -38,7 +41,7 @@ def find_images(sources: Iterable[Path]) -> list[Path]:
         if sums:
             found += _data_set(source, sums)
         elif source.is_dir():
-            found += _folder(source)
+            found += _folder(source, say)
         elif source.exists():
             found.append(source)
         else:
@@ -105,9 +108,13 @@ def _checksum_file(source: Path) -> Path | None:
     return None
 
 
-def _folder(folder: Path) -> list[Path]:
-    known = Image.registered_extensions()
-    paths = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in known and p.is_file()]
+def _folder(folder: Path, say: Say) -> list[Path]:
+    paths = []
+    for found in find([str(folder)], not_image, recursive=False):
+        if found.skipped or found.failed:
+            say(f"{found.path}: left out, {found.skipped or found.failed}")
+        else:
+            paths.append(found.path)
     if not paths:
         msg = f"{folder}: holds no image that Pillow reads"
         raise ImageError(msg)

@@ -1,24 +1,17 @@
-"""Runs a function on many tasks, in this process or in several."""
+"""Runs the measurements of an evaluation, in this process or in several."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
-from multiprocessing import get_context
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from gdncodec.errors import one_line
+from gdncodec.batch.workers import Failed
+from gdncodec.batch.workers import in_parallel as run_in_parallel
 from gdncodec.threads import processors
 
 __all__ = ["Failed", "in_parallel"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Failed(NamedTuple):
-    """A task that failed."""
-
-    reason: str
 
 
 def in_parallel(
@@ -31,29 +24,8 @@ def in_parallel(
         tasks: its arguments.
         jobs: number of processes; 1 runs everything in this one.
     """
-    attempt = partial(_attempt, work)
-    if jobs == 1 or len(tasks) < 2:
-        for task in tasks:
-            yield task, attempt(task)
-        return
-    threads = max(1, processors() // jobs)
-    # Forking a process that has run torch may deadlock the child.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _set_threads, (threads,)) as pool:
-        running = {pool.submit(attempt, task): task for task in tasks}
-        try:
-            for future in as_completed(running):
-                error = future.exception()
-                yield running[future], Failed(one_line(error)) if error else future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _attempt(work: Callable[[T], R], task: T) -> R | Failed:
-    try:
-        return work(task)
-    except Exception as error:
-        # Whatever a codec raises must not end an evaluation that takes hours.
-        return Failed(one_line(error))
+    share = partial(_set_threads, max(1, processors() // jobs))
+    return run_in_parallel(work, tasks, min(jobs, max(1, len(tasks))), prepare=share)
 
 
 def _set_threads(threads: int) -> None:

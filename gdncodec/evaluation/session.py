@@ -96,7 +96,7 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
     """
     check_installed("torch", "bjontegaard", "matplotlib", "pytorch_msssim", "tqdm", extra="eval")
     _check(request)
-    paths = find_images(request.images)
+    paths = find_images(request.images, say)
     published = [read_curve(path) for path in request.published]
     models = dict.fromkeys([*request.models, *models_of_norms(request.norms)])
     specs = [

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gdncodec.batch.inputs import find, not_image
 from gdncodec.errors import ImageError, one_line
 from gdncodec.images.raster import eight_bits
 
@@ -24,24 +25,28 @@ _READERS = min(8, os.cpu_count() or 1)
 """Threads that read files; Pillow decodes and hashlib hashes without holding the interpreter."""
 
 
-def find_images(folders: Iterable[Path]) -> list[Path]:
+def find_images(
+    folders: Iterable[Path], report: Callable[[str], None] = lambda line: None
+) -> list[Path]:
     """Return all files below the folders whose suffix Pillow can open, sorted.
 
-    Symbolic links to folders are followed, and each folder is searched once.
+    Symbolic links to folders are followed, and each folder is searched once, under its own name if
+    that is below the folders, too.
+
+    Args:
+        folders: where to search.
+        report: called with a line of text for every file that is skipped.
     """
-    suffixes = {s for s, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    files: set[Path] = set()
-    seen: set[Path] = set()
-    for folder in folders:
-        for where, below, names in os.walk(folder, followlinks=True):
-            real = Path(where).resolve()
-            if real in seen:
-                below.clear()
-                continue
-            seen.add(real)
-            below.sort()  # which of two links to a folder counts must not depend on the machine
-            files |= {Path(where, n) for n in names if Path(n).suffix.lower() in suffixes}
-    return sorted(p for p in files if p.is_file())
+    files = set()
+    for found in find([str(folder) for folder in folders], not_image, recursive=True):
+        reason = found.skipped or found.failed
+        if not reason and not found.path.is_file():
+            reason = "a link that leads nowhere"
+        if reason:
+            report(f"skipped {found.path}: {reason}")
+        else:
+            files.add(found.path)
+    return sorted(files)
 
 
 def read_rgb(path: Path) -> np.ndarray:

@@ -180,8 +180,9 @@ def _read(
     say: Callable[[str], None],
 ) -> _Images:
     """Read the images for this process's crops; all processes skip a file that one cannot use."""
-    found = find_images(data)
-    held_out = find_images([val]) if val else found[::_HELD_OUT] if len(found) > 1 else []
+    named = say if team.is_main else lambda _: None
+    found = find_images(data, named)
+    held_out = find_images([val], named) if val else found[::_HELD_OUT] if len(found) > 1 else []
     if val and not held_out:
         msg = f"there are no images in {val}"
         raise UsageError(msg)
