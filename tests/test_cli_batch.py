@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from command_line import names, run
+from messy_tree import build, check
 from PIL import Image
 
 from gdncodec.cli import main
@@ -289,3 +290,9 @@ def test_a_name_of_several_lines_stays_one_line(photos):
     assert "photos/two\\nlines\\udcff.gdn: " in result.stdout
     assert result.stderr.startswith("Error: photos/no\\nimage.png: ")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_each_file_of_a_messy_tree_is_accounted_for_once(tmp_path, jobs):
+    (top := tmp_path / "top").mkdir()
+    check(top, build(top, 150), tmp_path, jobs)

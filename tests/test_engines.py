@@ -288,3 +288,14 @@ def test_a_norm_that_does_not_fit_the_tensors_is_refused(engine, norm, rng):
 def test_a_configuration_has_values_of_the_right_types(changed):
     with pytest.raises(UsageError):
         ModelConfig(**changed)
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_an_engine_keeps_the_transforms_of_the_last_quality_only(tiny_model, name):
+    """Folding a quality into the weights would take longer than a small image."""
+    model = load_model(find_model(tiny_model))
+    engine = open_engine(model, name)
+    first = engine.at(20)
+    assert engine.at(20) is first
+    assert engine.at(30).quality == 30
+    assert engine.at(20) is not first

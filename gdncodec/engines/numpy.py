@@ -90,10 +90,18 @@ class NumpyEngine:
         if norm:
             msg = f"the engine numpy cannot run norm {norm}; the engine torch can"
             raise ModelError(msg)
+        self._last: NumpyTransforms | None = None
 
     def at(self, quality: float) -> NumpyTransforms:
-        """Return the transforms at one quality, 0 to 100."""
-        return NumpyTransforms(self, quality)
+        """Return the transforms at one quality, 0 to 100; the last ones are kept.
+
+        Many images in a row have the same quality, and folding it into the weights takes as long as
+        the transforms of a tenth of a megapixel.
+        """
+        last = self._last
+        if last is None or last.quality != quality:
+            last = self._last = NumpyTransforms(self, quality)
+        return last
 
 
 class NumpyTransforms:

@@ -54,10 +54,14 @@ class TorchEngine:
             reason = str(error).splitlines()[0]
             msg = f"device {device!r} cannot be used: {reason}"
             raise UsageError(msg) from error
+        self._last: TorchTransforms | None = None
 
     def at(self, quality: float) -> TorchTransforms:
-        """Return the transforms at one quality, 0 to 100."""
-        return TorchTransforms(self, quality)
+        """Return the transforms at one quality, 0 to 100; the last ones are kept."""
+        last = self._last
+        if last is None or last.quality != quality:
+            last = self._last = TorchTransforms(self, quality)
+        return last
 
     @cached_property
     def analysis(self) -> Transform:
