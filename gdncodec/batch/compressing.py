@@ -77,18 +77,19 @@ class Compression:
 
         began = time.monotonic()
         source, output = job.source, job.output
-        refuse_existing(output, self.force, source)
+        force = self.force or job.again
+        refuse_existing(output, force, source)
         image = read_source(source, frame=self.frame, strip=self.strip, max_pixels=self.max_pixels)
         codec = self.computing.codec(find_model(self.model))
         data = self._data(codec, image, watch)
         before = size_of(source)
         kept = self.keep_smaller and source != STREAM and len(data) >= before
         if kept:
-            output = self._keep(job)
+            output = self._keep(job, force)
         else:
             like = source if self.preserve else None
             check = self._checker(codec, data) if self.check else None
-            write_result(output, data, overwrite=self.force, like=like, check=check)
+            write_result(output, data, overwrite=force, like=like, check=check)
         header, chunks = unpack(data)
         notices = [*image.notices, *_unfilled(self.target, header, len(data))]
         if len(data) > before and source != STREAM and not kept:
@@ -115,12 +116,12 @@ class Compression:
         on_trial = watch.trial if watch else None
         return codec.compress_to(image, self.target, effort=self.effort, on_trial=on_trial)
 
-    def _keep(self, job: Job) -> Any:
+    def _keep(self, job: Job, force: bool) -> Any:
         """Let the input stand for its result; in a folder of results, as a copy."""
         if job.keep_at is None or (job.keep_at.exists() and job.keep_at.samefile(job.source)):
             return job.source
         like = job.source if self.preserve else None
-        write_result(job.keep_at, job.source.read_bytes(), overwrite=self.force, like=like)
+        write_result(job.keep_at, job.source.read_bytes(), overwrite=force, like=like)
         return job.keep_at
 
     def _checker(self, codec: Codec, data: bytes) -> Any:

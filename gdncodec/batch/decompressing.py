@@ -88,12 +88,13 @@ class Decompression:
 
         began = time.monotonic()
         source, output = job.source, job.output
-        refuse_existing(output, self.force, source)
+        force = self.force or job.again
+        refuse_existing(output, force, source)
         format_name = self.format_name or ("png" if output == STREAM else None)
         name = output_format(output, format_name)
         image, header, before = self.decoding(source, progress)
         data, lost = encoded(image, name)
-        write_result(output, data, overwrite=self.force, like=source if self.preserve else None)
+        write_result(output, data, overwrite=force, like=source if self.preserve else None)
         return Outcome(
             source,
             output,

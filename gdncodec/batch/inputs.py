@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gdncodec.batch.remote import Place, Url, found_at, is_url
 from gdncodec.errors import UsageError
 from gdncodec.files import STREAM, is_unfinished, read_data
 
@@ -31,7 +32,8 @@ _PLUGINS = {
 class Found(NamedTuple):
     """A file that was named or found, or a folder that was not searched."""
 
-    path: Path
+    path: Any
+    """A path, or an address."""
     place: Path = Path()
     """Of its folder within the folder that was named."""
     size: int = 0
@@ -83,8 +85,9 @@ def find(
     searched twice, so that a loop of links ends.
 
     Args:
-        sources: files, folders, and lists ``@FILE`` of both: one name a line, or names that end in
-            a zero byte, as ``find -print0`` writes them; ``@-`` is read from standard input.
+        sources: files, folders, addresses of both such as ``s3://bucket/folder``, and lists
+            ``@FILE`` of all these: one name a line, or names that end in a zero byte, as ``find
+            -print0`` writes them; ``@-`` is read from standard input.
         unwanted: says why a file of a folder is not taken; empty if it is. Files that are named are
             always taken.
         recursive: search folders of folders, too.
@@ -94,7 +97,10 @@ def find(
     """
     search = _Search(unwanted, recursive)
     for path, place in _named(sources):
-        if path != STREAM and path.is_dir():
+        if isinstance(path, Url):
+            for url, at, size, reason in found_at(path, unwanted, recursive=recursive):
+                yield Found(url, at, size, reason)
+        elif path != STREAM and path.is_dir():
             yield from search.folder(path, place)
         else:
             yield Found(path, place.parent, _size(path))
@@ -164,15 +170,16 @@ class _Search:
         return Found(path, place, found.st_size)
 
 
-def _named(sources: Iterable[str]) -> Iterator[tuple[Path, Path]]:
+def _named(sources: Iterable[str]) -> Iterator[tuple[Place, Path]]:
     """Yield the inputs and their own places, lists replaced by what is in them."""
     for source in sources:
         if not is_list(source):
-            yield Path(source), Path()
+            yield Url(source) if is_url(source) else Path(source), Path()
             continue
-        for path in map(Path, _names(Path(source[1:]))):
-            inside = not path.is_absolute() and ".." not in path.parts
-            yield path, path if inside else Path()
+        for name in _names(Path(source[1:])):
+            path = Path(name)
+            inside = not path.is_absolute() and ".." not in path.parts and not is_url(name)
+            yield Url(name) if is_url(name) else path, path if inside else Path()
 
 
 def _names(path: Path) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gdncodec.batch.inputs import SUBFOLDER, find, is_list
 from gdncodec.batch.outcomes import Outcome
+from gdncodec.batch.remote import Url, is_url
 from gdncodec.errors import UsageError
 from gdncodec.files import STREAM
 
@@ -23,12 +24,20 @@ __all__ = ["Job", "Plan", "plan", "renamed"]
 class Job(NamedTuple):
     """One input and its output."""
 
-    source: Path
-    output: Path
+    source: Any
+    """A path, or an address; so are the other places."""
+    output: Any
     size: int = 0
     """Bytes of the input."""
-    keep_at: Path | None = None
+    keep_at: Any = None
     """Where a copy of the input goes if its result is not kept; None leaves it where it is."""
+    again: bool = False
+    """Whether it was begun before, by a process that died; then what that wrote is replaced."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether one of its files is not on this machine."""
+        return any(isinstance(place, Url) for place in (self.source, self.output))
 
 
 @dataclass
@@ -42,7 +51,7 @@ class Plan:
     """What was found and is left out or cannot be searched."""
 
 
-def renamed(suffix: str) -> Callable[[Path], Path]:
+def renamed(suffix: str) -> Callable[[Any], Any]:
     """Return a function that gives the default output of a file: the same name with this suffix.
 
     Raises:
@@ -52,7 +61,7 @@ def renamed(suffix: str) -> Callable[[Path], Path]:
         msg = f"--suffix takes the end of a name, such as .gdn, got {suffix!r}"
         raise UsageError(msg)
 
-    def rename(source: Path) -> Path:
+    def rename(source: Any) -> Any:
         return STREAM if source == STREAM else source.with_name(source.stem + suffix)
 
     return rename
@@ -62,7 +71,7 @@ def plan(
     sources: Sequence[str],
     output: str | None,
     *,
-    renamed: Callable[[Path], Path],
+    renamed: Callable[[Any], Any],
     unwanted: Callable[[Path], str],
     recursive: bool,
     keep: bool = False,
@@ -87,15 +96,13 @@ def plan(
     """
     into_folder = output is not None and (output.endswith(("/", os.sep)) or Path(output).is_dir())
     many = into_folder or len(sources) > 1 or is_list(sources[0]) or Path(sources[0]).is_dir()
-    if not many:
+    if not many and not is_url(sources[0]) and not is_url(output):
         source = Path(sources[0])
         return Plan([Job(source, Path(output) if output else renamed(source))], many=False)
     _refuse(sources, output)
     result = Plan([], many=True)
-    taken: dict[Path, Path] = {}  # inputs by output
-    found = 0
+    taken: dict[Any, Any] = {}  # inputs by output
     for one in find(sources, unwanted, recursive=recursive):
-        found += 1
         if one.skipped or one.failed:
             result.aside.append(_left_out(one))
             continue
@@ -125,11 +132,11 @@ def _refuse(sources: Sequence[str], output: str | None) -> None:
         raise UsageError(msg)
 
 
-def _job(found: Found, output: str | None, renamed: Callable[[Path], Path], keep: bool) -> Job:
+def _job(found: Found, output: str | None, renamed: Callable[[Any], Any], keep: bool) -> Job:
     target = renamed(found.path)
     if output is None:
         return Job(found.path, target, found.size)
-    folder = Path(output) / found.place
+    folder = (Url(output) if is_url(output) else Path(output)) / found.place
     kept = folder / found.path.name if keep else None
     return Job(found.path, folder / target.name, found.size, kept)
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from gdncodec.batch.remote import Place
+
 __all__ = ["Outcome", "ReportFile", "Totals"]
 
 
@@ -18,8 +20,8 @@ __all__ = ["Outcome", "ReportFile", "Totals"]
 class Outcome:
     """What came of one input."""
 
-    source: Path
-    output: Path | None = None
+    source: Place
+    output: Place | None = None
     status: str = "done"
     """``done``, ``kept`` (the input, because the result was no smaller), ``skipped``, ``planned``
     or ``failed``."""

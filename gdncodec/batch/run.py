@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gdncodec.batch.outcomes import Outcome
+from gdncodec.batch.remote import done_here, exists
 from gdncodec.batch.workers import Failed, in_parallel
 from gdncodec.files import remove_leftovers
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     Explain = Callable[[Exception], tuple[str, int]]
     """Returns the line about an error, and the exit code."""
 
+    Pool = Callable[..., Iterator[tuple[Job, Any]]]
+
 __all__ = ["run"]
 
 
@@ -27,6 +31,7 @@ def run(
     explain: Explain,
     *,
     processes: int = 1,
+    pool: Pool = in_parallel,
     skip_existing: bool = False,
     dry_run: bool = False,
     overwrite: bool = False,
@@ -39,6 +44,8 @@ def run(
         work: does one job; it can be pickled, as can ``explain``.
         explain: says what an error means.
         processes: how many work at the same time.
+        pool: what runs them: :func:`gdncodec.batch.workers.in_parallel`, or what does the same
+            elsewhere.
         skip_existing: leave out jobs whose output exists.
         dry_run: do nothing; say what would be done.
         overwrite: whether the work overwrites outputs that exist, for what a dry run says.
@@ -46,24 +53,26 @@ def run(
     """
     yield from plan.aside
     attempt = _Attempt(work, explain, plan.many, skip_existing, dry_run, overwrite)
-    processes = min(processes, max(1, len(plan.jobs)))
-    outputs = {job.output.parent for job in plan.jobs if job.output != job.source}
     if not dry_run:
-        for folder in outputs:
+        for folder in {job.output.parent for job in plan.jobs if _writes_here(job)}:
             remove_leftovers(folder)
-    tasks = in_parallel(
-        attempt,
-        plan.jobs,
-        processes,
-        stopped=stopped,
-        died=lambda job: remove_leftovers(job.output.parent),
-    )
-    for job, outcome in tasks:
+    for job, outcome in pool(attempt, plan.jobs, processes, stopped=stopped, again=_again):
         if isinstance(outcome, Failed):
             error = f"{job.source}: {outcome.reason}"
             yield Outcome(job.source, None, "failed", before=job.size, error=error, code=1)
         else:
             yield outcome
+
+
+def _writes_here(job: Job) -> bool:
+    return isinstance(job.output, Path) and job.output != job.source
+
+
+def _again(job: Job) -> Job:
+    """Return the job of a process that died, after removing what it left."""
+    if _writes_here(job):
+        remove_leftovers(job.output.parent)
+    return job._replace(again=True)
 
 
 @dataclass(frozen=True)
@@ -94,14 +103,17 @@ class _Attempt:
         return replace(outcome, seconds=time.monotonic() - began)
 
     def _done(self, job: Job) -> Outcome:
-        existing = [p for p in (job.output, job.keep_at) if p and p != job.source and p.exists()]
-        if self.skip_existing and existing:
+        existing = []
+        if self.skip_existing and not job.again:
+            places = (job.output, job.keep_at)
+            existing = [p for p in places if p and p != job.source and exists(p)]
+        if existing:
             reason = f"{existing[0]} exists"
             return Outcome(job.source, existing[0], "skipped", before=job.size, reason=reason)
         if self.dry_run:
-            if job.output.exists() and not self.overwrite:
+            if exists(job.output) and not self.overwrite:
                 raise FileExistsError(job.output)
             return Outcome(job.source, job.output, "planned", before=job.size)
-        if self.many:
+        if self.many and _writes_here(job):
             job.output.parent.mkdir(parents=True, exist_ok=True)
-        return self.work(job)
+        return done_here(self.work, job) if job.remote else self.work(job)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from multiprocessing.connection import Connection
 
-__all__ = ["Failed", "in_parallel"]
+__all__ = ["TRIES", "Failed", "attempt", "in_parallel"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_TRIES = 2
+TRIES = 2
 """How often a task is begun whose process dies."""
 
 _PATIENCE = 10.0
@@ -40,7 +40,7 @@ def in_parallel(
     *,
     prepare: Callable[[], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
-    died: Callable[[T], None] = lambda task: None,
+    again: Callable[[T], T] = lambda task: task,
 ) -> Iterator[tuple[T, R | Failed]]:
     """Yield each task with its result, or with the reason why there is none, as they end.
 
@@ -53,17 +53,17 @@ def in_parallel(
         jobs: number of processes; 1 runs everything in this one.
         prepare: called first in each other process.
         stopped: asked before each task; once true, no more are begun, and those that run are ended.
-        died: called with the task of each process that died.
+        again: returns the task to do instead of one whose process died.
     """
     if jobs == 1:
         for task in tasks:
             if stopped():
                 return
-            yield task, _attempt(work, task)
+            yield task, attempt(work, task)
         return
     pool = _Pool(work, jobs, prepare)
     try:
-        yield from pool.run(iter(tasks), stopped, died)
+        yield from pool.run(iter(tasks), stopped, again)
     finally:
         pool.close()
 
@@ -79,14 +79,14 @@ class _Pool(Generic[T, R]):
         self._busy: dict[Connection, tuple[_Worker, T, int]] = {}
 
     def run(
-        self, tasks: Iterator[T], stopped: Callable[[], bool], died: Callable[[T], None]
+        self, tasks: Iterator[T], stopped: Callable[[], bool], again: Callable[[T], T]
     ) -> Iterator[tuple[T, R | Failed]]:
         """See :func:`in_parallel`."""
-        again: list[tuple[T, int]] = []  # tasks whose process died, and how often
+        left: list[tuple[T, int]] = []  # tasks whose process died, and how often
         while True:
             while len(self._busy) < self._jobs and not stopped():
-                if again:
-                    self._give(*again.pop())
+                if left:
+                    self._give(*left.pop())
                     continue
                 try:
                     self._give(next(tasks), 0)
@@ -100,9 +100,9 @@ class _Pool(Generic[T, R]):
                     result = worker.pipe.recv()
                 except (EOFError, OSError):
                     how = worker.end()
-                    died(task)
-                    if deaths + 1 < _TRIES and not stopped():
-                        again.append((task, deaths + 1))
+                    task = again(task)
+                    if deaths + 1 < TRIES and not stopped():
+                        left.append((task, deaths + 1))
                         continue
                     result = Failed(f"its process died ({how})")
                 else:
@@ -166,11 +166,12 @@ def _serve(
         prepare()
     with suppress(EOFError, OSError):
         while True:
-            result = _attempt(work, pipe.recv())
+            result = attempt(work, pipe.recv())
             pipe.send(result)
 
 
-def _attempt(work: Callable[[T], R], task: T) -> R | Failed:
+def attempt(work: Callable[[T], R], task: T) -> R | Failed:
+    """Return the result of a task, or why it failed."""
     try:
         return work(task)
     except Exception as error:  # whatever it is, it must not end a run that takes hours

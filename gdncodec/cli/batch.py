@@ -6,29 +6,32 @@ import contextlib
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gdncodec.batch.outcomes import Outcome, ReportFile, Totals
+from gdncodec.batch.workers import in_parallel
 from gdncodec.cli import options
 from gdncodec.cli.failures import explained
 from gdncodec.cli.progress import BatchLine, ProgressLine
 from gdncodec.cli.text import printable, size_text
+from gdncodec.engines.choice import ENGINES
 from gdncodec.errors import UsageError
 from gdncodec.files import STREAM
 from gdncodec.threads import processors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from gdncodec.batch.computing import Computing
     from gdncodec.batch.jobs import Plan
-    from gdncodec.cli.options import Decorator, Work
+    from gdncodec.cli.options import Command, Decorator, Work
 
-__all__ = ["Batch", "batching", "do"]
+__all__ = ["Batch", "batching", "computing_batch", "do"]
 
 
 @dataclass(frozen=True)
@@ -36,25 +39,53 @@ class Batch:
     """How a command takes many inputs."""
 
     recursive: bool
-    jobs: int
+    jobs: int | None
     report: Path | None
+    address: str | None = None
     skip_existing: bool = False
     dry_run: bool = False
 
-    def processes(self, plan: Plan) -> int:
+    def on_cluster(self, work: Work) -> bool:
+        """Tell whether a cluster does the jobs.
+
+        Raises:
+            UsageError: there is an address, but no cluster was asked for.
+        """
+        if self.address is not None and work.engine != options.RAY:
+            msg = "--address is that of a cluster; it needs --engine ray"
+            raise UsageError(msg)
+        return work.engine == options.RAY
+
+    def processes(self, work: Work, plan: Plan) -> int:
         """Return how many processes do the jobs."""
-        return min(self.jobs or processors(), max(1, len(plan.jobs)))
+        wanted = 1 if self.jobs is None else self.jobs or processors()
+        if self.on_cluster(work):
+            from gdncodec.batch.cluster import cluster_processes
+
+            wanted = self.jobs or cluster_processes(self.address, work.device)
+        return min(wanted, max(1, len(plan.jobs)))
 
     def computing(self, work: Work, plan: Plan) -> Computing:
         """Return how each of the processes computes."""
-        return work.computing.shared_by(self.processes(plan))
+        if self.on_cluster(work):  # which gives each process one core
+            return replace(work.computing, threads=work.threads or 1)
+        return work.computing.shared_by(self.processes(work, plan))
+
+    def pool(self, work: Work) -> Any:
+        """Return what runs the processes."""
+        if not self.on_cluster(work):
+            return in_parallel
+        from gdncodec.batch.cluster import on_cluster
+
+        return partial(on_cluster, address=self.address, device=work.device)
 
 
-def batching(*, writes: bool) -> Decorator:
+def batching(*, writes: bool, more: Sequence[Decorator] = ()) -> Decorator:
     """Return a decorator that passes a :class:`Batch` as ``batch``.
 
     Args:
         writes: whether the command has outputs.
+        more: other options of a batch.
     """
     always: list[Decorator] = [
         click.option("-r", "--recursive", is_flag=True, help="Include subfolders."),
@@ -62,8 +93,7 @@ def batching(*, writes: bool) -> Decorator:
             "-j",
             "--jobs",
             type=click.IntRange(0),
-            default=1,
-            help="Processes; 0 for one on each processor.  [default: 1]",
+            help="Processes; 0 for one on each processor.  [default: 1; on a cluster all]",
         ),
         click.option(
             "--report",
@@ -76,7 +106,25 @@ def batching(*, writes: bool) -> Decorator:
         click.option("--skip-existing", is_flag=True, help="Leave out inputs whose output exists."),
         click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
     ]
-    return options.gathered("batch", Batch, always + writing if writes else always)
+    chosen = [*always, *(writing if writes else []), *more]
+    return options.gathered("batch", Batch, chosen)
+
+
+def computing_batch(*, writes: bool) -> Decorator:
+    """Return a decorator that passes a :class:`Batch` and a :class:`Work`, cluster and all.
+
+    Args:
+        writes: whether the command has outputs.
+    """
+    address = click.option(
+        "--address", metavar="HOST:PORT", help="Ray cluster, or auto.  [default: this machine]"
+    )
+    working = options.working_with((*ENGINES, options.RAY))
+
+    def decorate(command: Command) -> Command:
+        return batching(writes=writes, more=[address])(working(command))
+
+    return decorate
 
 
 def do(
@@ -100,7 +148,7 @@ def do(
         lines: returns what is printed about an input that is done.
         summary: print what the jobs came to; if not, print nothing but these lines.
     """
-    if plan.many or batch.report or batch.dry_run:
+    if plan.many or batch.report or batch.dry_run or batch.on_cluster(work):
         _do_many(doing, plan, task, batch, work, lines, summary)
         return
     (job,) = plan.jobs
@@ -124,7 +172,7 @@ def _do_many(
     from gdncodec.batch.run import run
 
     if any(STREAM in (job.source, job.output) for job in plan.jobs):
-        msg = "--report and --dry-run need files, not the standard streams"
+        msg = "--report, --dry-run and a cluster need files, not the standard streams"
         raise UsageError(msg)
     began, totals = time.monotonic(), Totals()
     with contextlib.ExitStack() as stack:
@@ -135,7 +183,8 @@ def _do_many(
             plan,
             task,
             _explained,
-            processes=batch.processes(plan),
+            processes=batch.processes(work, plan),
+            pool=batch.pool(work),
             skip_existing=batch.skip_existing,
             dry_run=batch.dry_run,
             overwrite=getattr(task, "force", False),

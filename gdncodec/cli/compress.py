@@ -9,7 +9,7 @@ import click
 from gdncodec.batch.compressing import Compression
 from gdncodec.batch.jobs import plan, renamed
 from gdncodec.cli import options
-from gdncodec.cli.batch import Batch, batching, do
+from gdncodec.cli.batch import Batch, computing_batch, do
 from gdncodec.config import DEFAULT_EFFORT
 from gdncodec.files import STREAM
 
@@ -41,8 +41,7 @@ __all__ = ["compress"]
     "--keep-smaller", is_flag=True, help="Keep the original where the result is not smaller."
 )
 @click.option("--verify", "check", is_flag=True, help="Decode each result before it gets its name.")
-@batching(writes=True)
-@options.working
+@computing_batch(writes=True)
 def compress(
     sources: tuple[str, ...],
     output: str | None,

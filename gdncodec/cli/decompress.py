@@ -10,7 +10,7 @@ from gdncodec.batch.decompressing import Decoding, Decompression, Verification
 from gdncodec.batch.inputs import not_gdn
 from gdncodec.batch.jobs import plan, renamed
 from gdncodec.cli import options
-from gdncodec.cli.batch import Batch, batching, do
+from gdncodec.cli.batch import Batch, computing_batch, do
 from gdncodec.cli.progress import ProgressLine
 from gdncodec.errors import UsageError
 
@@ -34,8 +34,7 @@ __all__ = ["decompress", "verify", "view"]
 @options.model
 @options.force
 @options.preserve
-@batching(writes=True)
-@options.working
+@computing_batch(writes=True)
 def decompress(
     sources: tuple[str, ...],
     output: str | None,
@@ -101,8 +100,7 @@ def view(source: Path, work: Work, **chosen: Any) -> None:
 @options.sources
 @options.max_pixels
 @options.model
-@batching(writes=False)
-@options.working
+@computing_batch(writes=False)
 def verify(sources: tuple[str, ...], batch: Batch, work: Work, **chosen: Any) -> None:
     """Decode .gdn files INPUT without writing anything.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gdncodec.encoder.targets import Target
 
 __all__ = [
+    "RAY",
     "VERBOSE",
     "Aim",
     "Work",
@@ -46,10 +47,14 @@ __all__ = [
     "suffix",
     "verbose",
     "working",
+    "working_with",
 ]
 
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
+
+RAY = "ray"
+"""Name that ``--engine`` has for a cluster, whose processes choose their engines themselves."""
 
 VERBOSE = "gdncodec.verbose"
 """Key in the meta data of click's context: whether the command was given ``--verbose``."""
@@ -147,7 +152,8 @@ class Work:
         """What of this the library needs to know."""
         from gdncodec.batch.computing import Computing
 
-        return Computing(self.device, self.engine, self.threads)
+        engine = "auto" if self.engine == RAY else self.engine
+        return Computing(self.device, engine, self.threads)
 
     def took(self, seconds: float | None = None) -> str:
         """Return a time as the end of a line; empty without --verbose.
@@ -160,24 +166,30 @@ class Work:
         return f", {seconds:.2f} s" if self.verbose else ""
 
 
-working = gathered(
-    "work",
-    Work,
-    [
-        click.option(
-            "--device", metavar="NAME", help="Torch device, such as cuda.  [default: cpu]"
-        ),
-        click.option(
-            "--engine",
-            type=click.Choice(ENGINES),
-            default="auto",
-            help="What runs the network.  [default: auto, numpy on the CPU]",
-        ),
-        click.option("--threads", type=click.IntRange(1), help="Number of CPU threads to use."),
-        verbose,
-        quiet,
-    ],
-)
+def working_with(engines: Sequence[str]) -> Decorator:
+    """Return a decorator that passes a :class:`Work` as ``work`` to a command that computes."""
+    cluster = "; ray runs many inputs on a cluster" if RAY in engines else ""
+    return gathered(
+        "work",
+        Work,
+        [
+            click.option(
+                "--device", metavar="NAME", help="Torch device, such as cuda.  [default: cpu]"
+            ),
+            click.option(
+                "--engine",
+                type=click.Choice(engines),
+                default="auto",
+                help=f"What runs the network{cluster}.  [default: auto, numpy on the CPU]",
+            ),
+            click.option("--threads", type=click.IntRange(1), help="Number of CPU threads to use."),
+            verbose,
+            quiet,
+        ],
+    )
+
+
+working = working_with(ENGINES)
 """Passes a :class:`Work` as ``work`` to a command that computes."""
 
 
