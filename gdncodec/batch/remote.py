@@ -114,13 +114,13 @@ def done_here(work: Callable[[Any], Outcome], job: Job) -> Outcome:
     An object store shows a file when all of it is there, and so nothing partial; where the output
     is a path, it is written as any other.
     """
+    overwrite = job.again or job.output == job.source or getattr(work, "force", False)
+    if isinstance(job.output, Url) and not overwrite and exists(job.output):
+        raise FileExistsError(job.output)
     with tempfile.TemporaryDirectory(prefix="gdncodec-") as folder:
         here = Path(folder)
         source = _fetched(job.source, here / "in")
         output = _stand_in(job.output, here / "out")
-        overwrite = job.again or job.output == job.source or getattr(work, "force", False)
-        if isinstance(job.output, Url) and not overwrite and exists(job.output):
-            raise FileExistsError(job.output)
         keep_at = _stand_in(job.keep_at, here / "kept") if job.keep_at else None
         try:
             outcome = work(job._replace(source=source, output=output, keep_at=keep_at))
