@@ -3,7 +3,8 @@
     python benchmarks/archive.py --images FOLDER [--count 200] [--jobs 1,2] [--json FILE]
 
 The images are parts of 512 x 384 pixels of the folder's, as PNG files. Numbers of processes take
-turns, because only ratios mean something on a machine that does other work. ``overhead`` is the
+turns, because only ratios mean something on a machine that does other work; so does the time that
+the processors spend on a megapixel. ``overhead`` is the
 time of the run, its start included, over the time within the transforms. ``peak_mb`` is the memory
 of the largest process, after the first tenth of the files and at the end.
 """
@@ -87,8 +88,10 @@ class Timed:
             watch_this_process()
             compressing.read_source.__wrapped_here__ = True  # type: ignore[attr-defined]
         SPENT.clear()
+        began = time.process_time()
         outcome = self.work(job)
-        return replace(outcome, facts={**SPENT, "peak_mb": peak_mb()})
+        cpu = time.process_time() - began
+        return replace(outcome, facts={**SPENT, "peak_mb": peak_mb(), "cpu": cpu})
 
 
 def explain(error: Exception) -> tuple[str, int]:
@@ -122,7 +125,7 @@ def measure(source: Path, output: Path, work: Any, jobs: int, suffix: str) -> di
         [str(source)], f"{output}/", renamed=renamed(suffix), unwanted=unwanted, recursive=False
     )
     spent: Counter[str] = Counter()
-    pixels, peaks, working = 0, [], 0.0
+    pixels, sizes, peaks, working = 0, [0, 0], [], 0.0
     began = time.perf_counter()
     for outcome in run(files, Timed(work), explain, processes=jobs):
         if outcome.status != "done":
@@ -130,12 +133,16 @@ def measure(source: Path, output: Path, work: Any, jobs: int, suffix: str) -> di
         peaks.append(outcome.facts["peak_mb"])
         spent.update({k: v for k, v in outcome.facts.items() if k != "peak_mb"})
         pixels += outcome.pixels
+        sizes = [sizes[0] + outcome.before, sizes[1] + outcome.after]
         working += outcome.seconds
     wall = time.perf_counter() - began
     parts = {name: spent[name] / working for name in ("reading", "transforms", "writing")}
     return {
         "seconds": wall,
         "megapixels_per_second": pixels / 1e6 / wall,
+        "cpu_seconds_per_megapixel": spent["cpu"] / pixels * 1e6,
+        "bytes_per_file_before": sizes[0] / len(peaks),
+        "bytes_per_file_after": sizes[1] / len(peaks),
         "overhead": wall * jobs / spent["transforms"],
         **parts,
         "coding and the rest": 1 - sum(parts.values()),

@@ -17,8 +17,19 @@ from typing import Any, NoReturn
 import click
 
 from gdncodec._version import __version__
-from gdncodec.cli import compare, compress, decompress, evaluate, info, models, options, train
+from gdncodec.cli import (
+    compare,
+    compress,
+    decompress,
+    desktop,
+    evaluate,
+    info,
+    models,
+    options,
+    train,
+)
 from gdncodec.cli.failures import EXISTS, explained
+from gdncodec.cli.text import printable
 
 __all__ = ["main"]
 
@@ -116,7 +127,7 @@ def _end_by_ctrl_c() -> NoReturn:
 
 
 def _failure(message: str, code: int) -> click.ClickException:
-    failure = click.ClickException(message)
+    failure = click.ClickException(printable(message))
     failure.exit_code = code  # type: ignore[misc]
     return failure
 
@@ -143,3 +154,4 @@ main.add_command(models.models)
 main.add_command(train.train)
 main.add_command(evaluate.evaluate)
 main.add_command(compare.compare)
+main.add_command(desktop.mime)
