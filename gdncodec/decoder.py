@@ -169,7 +169,7 @@ class Decoder:
             (header.height, header.width),
             lambda n: point.dequantise(symbols_of(n)),
             region,
-            self._engine.at(header.quality),
+            self._engine.at(header.quality, region.width * region.height),
             depth=max(header.depth, 8),
             progress=progress,
         ):

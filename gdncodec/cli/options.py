@@ -138,23 +138,33 @@ class Work:
     verbose: bool
     quiet: bool
     _began: float = field(init=False, default_factory=time.monotonic)
+    _codecs: list[Codec] = field(init=False, default_factory=list)
 
     def codec(self, entry: ModelEntry) -> Codec:
         """Return the codec of a model that computes so."""
         from gdncodec.api import codec_for
 
-        return codec_for(entry, self.device, engine=self.engine, threads=self.threads)
+        return self._used(codec_for(entry, self.device, engine=self.engine, threads=self.threads))
 
     def codec_of_file(self, fingerprint: bytes) -> Codec:
         """Return the codec of the installed model that a file names."""
         from gdncodec.api import codec_of_file
 
-        return codec_of_file(fingerprint, self.device, engine=self.engine, threads=self.threads)
+        return self._used(
+            codec_of_file(fingerprint, self.device, engine=self.engine, threads=self.threads)
+        )
+
+    def _used(self, codec: Codec) -> Codec:
+        self._codecs[:] = [codec]
+        return codec
 
     @property
     def took(self) -> str:
-        """The time since the command began, as the end of a line; empty without --verbose."""
-        return f", {time.monotonic() - self._began:.2f} s" if self.verbose else ""
+        """The time since the command began, and the engine; nothing without --verbose."""
+        if not self.verbose:
+            return ""
+        engines = [f" (engine {codec.engine.used})" for codec in self._codecs]
+        return f", {time.monotonic() - self._began:.2f} s{''.join(engines)}"
 
 
 working = _gathered(
@@ -168,7 +178,7 @@ working = _gathered(
             "--engine",
             type=click.Choice(ENGINES),
             default="auto",
-            help="What runs the network.  [default: auto, numpy on the CPU]",
+            help="What runs the network.  [default: auto, by the size of the image]",
         ),
         click.option("--threads", type=click.IntRange(1), help="Number of CPU threads to use."),
         verbose,

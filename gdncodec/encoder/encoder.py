@@ -136,7 +136,7 @@ class Encoder:
         """Yield the symbols of an image, slice by slice."""
         pixels = image.pixels
         rows, columns = latent_shape(*pixels.shape[:2])
-        transforms = self._engine.at(point.quality)
+        transforms = self._engine.at(point.quality, pixels[..., 0].size)
         latents = self._tiling.latents(pixels, transforms, progress)
         for where, y in zip(slices(rows, columns), latents, strict=True):
             symbols = point.quantise(y)

@@ -39,7 +39,7 @@ class TorchEngine:
         UsageError: the device is unknown or not available.
     """
 
-    name = "torch"
+    name = used = "torch"
 
     def __init__(self, model: Model, device: str | None = None, threads: int | None = None) -> None:
         self._model = model
@@ -55,8 +55,8 @@ class TorchEngine:
             msg = f"device {device!r} cannot be used: {reason}"
             raise UsageError(msg) from error
 
-    def at(self, quality: float) -> TorchTransforms:
-        """Return the transforms at one quality, 0 to 100."""
+    def at(self, quality: float, pixels: int | None = None) -> TorchTransforms:
+        """Return the transforms at one quality, 0 to 100, whatever the number of pixels."""
         return TorchTransforms(self, quality)
 
     @cached_property
