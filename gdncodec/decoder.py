@@ -171,6 +171,7 @@ class Decoder:
             region,
             self._engine.at(header.quality, region.width * region.height),
             depth=max(header.depth, 8),
+            alone=self._engine.threads == 1,
             progress=progress,
         ):
             if header.color_mode == ColorMode.RGB:

@@ -26,6 +26,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def threads(self) -> int | None:
+        """Number of CPU threads; None leaves it to a library."""
+        ...
+
+    @property
     def used(self) -> str:
         """The engine and the precision of the transforms that :meth:`at` gave last."""
         ...

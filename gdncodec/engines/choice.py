@@ -80,7 +80,7 @@ class _BySize:
     name = "auto"
 
     def __init__(self, light: NumpyEngine) -> None:
-        self._light, self.used = light, light.used
+        self._light, self.used, self.threads = light, light.used, light.threads
 
     def at(self, quality: float, pixels: int | None = None) -> Transforms:
         engine = self._fast if self._pays(quality, pixels or 0) else self._light

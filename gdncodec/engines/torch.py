@@ -42,7 +42,7 @@ class TorchEngine:
     name = used = "torch"
 
     def __init__(self, model: Model, device: str | None = None, threads: int | None = None) -> None:
-        self._model = model
+        self._model, self.threads = model, threads
         if threads is not None:
             torch.set_num_threads(bounded(threads))
         self.pixel_offset = model.config.pixel_offset
