@@ -1,9 +1,13 @@
 """Work that is done while other work is."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
 
+from gdncodec import __main__
 from gdncodec.threads import ahead, beside
 
 
@@ -84,3 +88,20 @@ def test_beside_passes_failures_on():
         list(beside(str, failing()))
     with pytest.raises(ValueError, match="invalid literal"):
         list(beside(int, ["1", "x", "2", "3", "4"]))
+
+
+@pytest.mark.parametrize(("set_before", "expected"), [(None, "passive"), ("active", "active")])
+def test_the_program_lets_threads_sleep_unless_told_otherwise(set_before, expected, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)  # and restore it afterwards
+    if set_before:
+        monkeypatch.setenv("OMP_WAIT_POLICY", set_before)
+    seen = []
+    monkeypatch.setattr(__main__, "main", lambda: seen.append(os.environ["OMP_WAIT_POLICY"]))
+    __main__.program()
+    assert seen == [expected]
+
+
+def test_the_library_leaves_the_environment_alone():
+    code = "import os; a = dict(os.environ); import gdncodec, gdncodec.__main__, gdncodec.codec; "
+    run = subprocess.run([sys.executable, "-c", f"{code}assert a == dict(os.environ)"], check=False)
+    assert run.returncode == 0
