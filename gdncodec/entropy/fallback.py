@@ -1,8 +1,8 @@
-"""The parts of ``constriction.stream`` that this package uses, where constriction does not install.
+"""The parts of ``constriction.stream`` that this package uses, where it has no wheels.
 
-The words are the same, and so are the symbols and the failures, but coding takes about four times as
-long: the state of a range coder depends on every symbol before, so nothing here can be vectorised.
-The arithmetic is that of "The range coder" in ``docs/format.md``.
+The words are the same, and so are the symbols and the failures, but coding takes about four times
+as long: the state of a range coder depends on every symbol before, so nothing here can be
+vectorised. The arithmetic is that of "The range coder" in ``docs/format.md``.
 """
 
 from __future__ import annotations
