@@ -169,8 +169,9 @@ class Decoder:
             (header.height, header.width),
             lambda n: point.dequantise(symbols_of(n)),
             region,
-            self._engine.at(header.quality),
+            self._engine.at(header.quality, region.width * region.height),
             depth=max(header.depth, 8),
+            alone=self._engine.threads == 1,
             progress=progress,
         ):
             if header.color_mode == ColorMode.RGB:

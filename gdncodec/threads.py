@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["bounded", "one_blas_thread", "processors"]
+__all__ = ["ahead", "beside", "bounded", "one_blas_thread", "processors"]
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+_WAITING = 2
+"""Items at most that wait for :func:`beside`: they take memory."""
 
 _LOCK = threading.Lock()
 _inside = 0
@@ -31,6 +38,28 @@ def processors() -> int:
 def bounded(threads: int) -> int:
     """Return a number of threads that this machine can bear: at most 8 for each processor."""
     return min(threads, 8 * processors())
+
+
+def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Yield items, while a thread makes the next one."""
+    end: Any = object()
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item
+
+
+def beside(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Yield the results of work on items, while the caller's thread makes the next items."""
+    pending: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > _WAITING:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ def test_quiet_says_nothing_and_verbose_says_more(folder):
     verbose = run("compress", "img.png", "--force", "-v").stdout
     assert len(verbose) > len(plain)
     assert "quality 50" in verbose
+    assert " s (engine numpy)\n" in verbose
     assert run("decompress", "img.gdn", "--quiet").output == ""
     assert run("verify", "img.gdn", "--quiet").output == ""
 

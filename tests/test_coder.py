@@ -1,7 +1,13 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import constriction
 import numpy as np
 import pytest
-from constriction import stream
 
+from gdncodec.entropy import coder as coding
+from gdncodec.entropy import fallback
 from gdncodec.entropy.coder import (
     MAX_SYMBOL,
     TOTAL_FREQUENCY,
@@ -10,17 +16,30 @@ from gdncodec.entropy.coder import (
     encode_symbols,
     information,
 )
-from gdncodec.errors import ModelError
+from gdncodec.errors import FormatError, ModelError
+
+STREAMS = Path(__file__).parent / "golden" / "streams"
+
+
+@pytest.fixture(params=[constriction.stream, fallback], ids=["constriction", "fallback"])
+def stream(request, monkeypatch):
+    monkeypatch.setattr(coding, "stream", request.param)
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _both(stream):
+    """Every test here is one of both coders."""
 
 
 def encode(symbols, table_of, tables):
-    coder = stream.queue.RangeEncoder()
+    coder = coding.stream.queue.RangeEncoder()
     encode_symbols(coder, symbols, table_of, tables)
     return coder.get_compressed().astype("<u4").tobytes()
 
 
 def decode(data, table_of, tables):
-    coder = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+    coder = coding.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
     return decode_symbols(coder, table_of, tables)
 
 
@@ -155,3 +174,75 @@ def test_stream_follows_the_written_format():
 def test_inconsistent_tables_raise_model_error(frequencies, halfwidths):
     with pytest.raises(ModelError):
         Tables(np.array(frequencies, np.int32), np.array(halfwidths, np.int32))
+
+
+def outcome(one, words, table_of, tables):
+    """Return the symbols that a coder finds and whether it is at the end, or None."""
+    coding.stream = one
+    decoder = one.queue.RangeDecoder(words)
+    try:
+        return decode_symbols(decoder, table_of, tables).tolist(), decoder.maybe_exhausted()
+    except (ValueError, AssertionError, FormatError):
+        return None
+
+
+def damaged(words, rng):
+    """Yield words that are cut off, continued, or wrong."""
+    yield words[: rng.integers(len(words) + 1)]
+    yield np.append(words, rng.integers(0, 1 << 32, rng.integers(1, 3), np.uint32))
+    wrong = words.copy()
+    wrong[rng.integers(len(words))] ^= rng.integers(1, 1 << 32, dtype=np.uint32)
+    yield wrong
+    yield np.full(4, (1 << 32) - 1, np.uint32)
+    yield np.empty(0, np.uint32)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_fallback_is_constriction_symbol_for_symbol(seed, monkeypatch):
+    monkeypatch.setattr(coding, "stream", None)  # restored afterwards
+    rng = np.random.default_rng(seed)
+    scale, count = rng.choice([0.05, 1, 4, 3000]), int(rng.integers(1, 300))
+    symbols, table_of = draw(count, seed, scale, tables=4)
+    pair = [(one, make_tables(0, 3, 12, 40, seed=seed)) for one in (constriction.stream, fallback)]
+    streams = []
+    for one, tables in pair:
+        coding.stream = one
+        streams.append(encode(symbols, table_of, tables))
+    assert streams[0] == streams[1]
+    words = np.frombuffer(streams[0], "<u4").astype(np.uint32)
+    for tried in (words, *damaged(words, rng)):
+        theirs, ours = (outcome(one, tried, table_of, tables) for one, tables in pair)
+        assert ours == theirs
+
+
+def test_a_carry_goes_through_many_words(monkeypatch):
+    """Rare symbols at the upper end keep the coder just below a carry."""
+    tables = Tables(np.array([1, 1, TOTAL_FREQUENCY - 3, 1], np.int32), np.array([1], np.int32))
+    rng = np.random.default_rng(3)
+    symbols = rng.choice([1, 1, 1, 0, -1], 3000).astype(np.int32)
+    table_of = np.zeros(3000, np.uint8)
+    data = encode(symbols, table_of, tables)
+    np.testing.assert_array_equal(decode(data, table_of, tables), symbols)
+
+
+def test_files_are_the_same_without_constriction():
+    code = f"""
+import sys
+sys.modules["constriction"] = None
+from pathlib import Path
+import numpy as np
+from gdncodec.codec import Codec
+from gdncodec.container import ChunkType, split_slices, unpack
+from gdncodec.entropy import coder, fallback
+assert coder.stream is fallback
+folder = Path({str(STREAMS)!r})
+data = (folder / "texture.gdn").read_bytes()
+codec = Codec(folder / "tiny.safetensors", engine="numpy")
+container = unpack(data)
+point = codec.model.at(container.header.quality)
+for part in codec.decoder.coded_slices(container):
+    assert point.encode(point.decode(*part)) == part.data
+print(len(codec.decoder.coded_slices(container)), "slices")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stdout == "1 slices\n", run.stderr

@@ -106,6 +106,7 @@ class Compression:
             bpp=8 * len(data) / (header.width * header.height),
             quality=header.quality,
             seconds=time.monotonic() - began,
+            engine=codec.engine.used,
             notices=tuple(notices),
             facts={"chunks": {kind: len(part) for kind, part in chunks.items()}},
         )

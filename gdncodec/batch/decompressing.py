@@ -43,8 +43,8 @@ class Decoding:
 
     def __call__(
         self, source: Path, progress: Progress | None = None
-    ) -> tuple[Image.Image, Header, int]:
-        """Return the image in a file, the file's header, and its bytes."""
+    ) -> tuple[Image.Image, Header, int, str]:
+        """Return the image in a file, the file's header, its bytes, and the engine."""
         from gdncodec.catalog import find_model
         from gdncodec.container import unpack_header
 
@@ -58,7 +58,7 @@ class Decoding:
             image = codec.decompress_image(
                 data, region=self.region, max_pixels=self.max_pixels, progress=progress
             )
-        return image, header, len(data)
+        return image, header, len(data), codec.engine.used
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Decompression:
         refuse_existing(output, force, source)
         format_name = self.format_name or ("png" if output == STREAM else None)
         name = output_format(output, format_name)
-        image, header, before = self.decoding(source, progress)
+        image, header, before, engine = self.decoding(source, progress)
         data, lost = encoded(image, name)
         write_result(output, data, overwrite=force, like=source if self.preserve else None)
         return Outcome(
@@ -105,6 +105,7 @@ class Decompression:
             bpp=8 * before / (header.width * header.height),
             quality=header.quality,
             seconds=time.monotonic() - began,
+            engine=engine,
             notices=lost,
         )
 
@@ -122,7 +123,7 @@ class Verification:
             GdnCodecError: the file is damaged.
         """
         began = time.monotonic()
-        image, header, before = self.decoding(job.source, progress)
+        image, header, before, engine = self.decoding(job.source, progress)
         return Outcome(
             job.source,
             before=before,
@@ -132,4 +133,5 @@ class Verification:
             bpp=8 * before / (header.width * header.height),
             quality=header.quality,
             seconds=time.monotonic() - began,
+            engine=engine,
         )

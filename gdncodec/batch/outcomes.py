@@ -35,6 +35,8 @@ class Outcome:
     """Bits of the compressed file for each pixel of its image."""
     quality: float | None = None
     seconds: float = 0.0
+    engine: str = ""
+    """What ran the network, with its precision where it has a choice."""
     reason: str = ""
     """Why it was skipped or kept."""
     error: str = ""

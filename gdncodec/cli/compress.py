@@ -84,7 +84,7 @@ def _lines(outcome: Outcome, work: Work) -> list[str]:
     line = f"{outcome.output}: {outcome.after} bytes, {outcome.bpp:.3f} bpp"
     if outcome.source != STREAM:
         line += f", {outcome.after / outcome.before:.1%} of {outcome.source.name}"
-    lines = [line + work.took(outcome.seconds)]
+    lines = [line + work.took(outcome.seconds, outcome.engine)]
     if work.verbose:
         sizes = ", ".join(f"type {k} {n} bytes" for k, n in outcome.facts["chunks"].items())
         size = f"{outcome.width} x {outcome.height}"

@@ -69,7 +69,7 @@ def decompress(
 
 def _lines(outcome: Outcome, work: Work) -> list[str]:
     size = f"{outcome.width} x {outcome.height}"
-    return [f"{outcome.output}: {size}{work.took(outcome.seconds)}"]
+    return [f"{outcome.output}: {size}{work.took(outcome.seconds, outcome.engine)}"]
 
 
 @click.command()
@@ -86,7 +86,7 @@ def view(source: Path, work: Work, **chosen: Any) -> None:
     with ProgressLine("decompressing", source, work.quiet) as progress:
         from gdncodec.cli.viewer import has_display, write_view
 
-        image, _, _ = Decoding(computing=work.computing, **chosen)(source, progress)
+        image, *_ = Decoding(computing=work.computing, **chosen)(source, progress)
         png, page = write_view(image, source.name, f"{image.width} x {image.height} pixels")
     if has_display() and click.launch(str(png)) == 0:
         page.unlink()
@@ -115,7 +115,7 @@ def verify(sources: tuple[str, ...], batch: Batch, work: Work, **chosen: Any) ->
 
 def _verified(outcome: Outcome, work: Work) -> list[str]:
     size = f"{outcome.width} x {outcome.height}"
-    return [f"{outcome.source}: good, {size}{work.took(outcome.seconds)}"]
+    return [f"{outcome.source}: good, {size}{work.took(outcome.seconds, outcome.engine)}"]
 
 
 def _region(text: str | None) -> Region | None:

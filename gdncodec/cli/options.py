@@ -155,15 +155,16 @@ class Work:
         engine = "auto" if self.engine == RAY else self.engine
         return Computing(self.device, engine, self.threads)
 
-    def took(self, seconds: float | None = None) -> str:
-        """Return a time as the end of a line; empty without --verbose.
+    def took(self, seconds: float | None = None, engine: str = "") -> str:
+        """Return a time, and the engine, as the end of a line; empty without --verbose.
 
         Args:
             seconds: the time; None takes that since the command began.
+            engine: what ran the network.
         """
         if seconds is None:
             seconds = time.monotonic() - self._began
-        return f", {seconds:.2f} s" if self.verbose else ""
+        return f", {seconds:.2f} s{f' (engine {engine})' * bool(engine)}" if self.verbose else ""
 
 
 def working_with(engines: Sequence[str]) -> Decorator:
@@ -180,7 +181,7 @@ def working_with(engines: Sequence[str]) -> Decorator:
                 "--engine",
                 type=click.Choice(engines),
                 default="auto",
-                help=f"What runs the network{cluster}.  [default: auto, numpy on the CPU]",
+                help=f"What runs the network{cluster}.  [default: auto, by the size of the image]",
             ),
             click.option("--threads", type=click.IntRange(1), help="Number of CPU threads to use."),
             verbose,

@@ -21,6 +21,7 @@ from gdncodec.encoder.refinement import ROUNDS, Edges, refine
 from gdncodec.encoder.targets import search
 from gdncodec.errors import ImageError, UsageError
 from gdncodec.images.alpha import pack_alpha
+from gdncodec.threads import beside
 from gdncodec.tiles.geometry import Region, in_pixels, latent_shape, slices
 from gdncodec.tiles.transforms import MAX_WHOLE_PIXELS, Progress, Tiling
 
@@ -118,7 +119,9 @@ class Encoder:
         others: dict[ChunkType, bytes],
     ) -> bytes:
         """Return the file of the slices of symbols and the chunks besides the latents."""
-        latents = join_slices([point.encode(k) for k in symbols])
+        alone = self._engine.threads == 1
+        coded = (map if alone else beside)(point.encode, symbols)
+        latents = join_slices(list(coded))
         return pack(self._header(image, point), {ChunkType.LATENTS: latents, **others})
 
     def _header(self, image: RasterImage, point: OperatingPoint) -> Header:
@@ -136,7 +139,7 @@ class Encoder:
         """Yield the symbols of an image, slice by slice."""
         pixels = image.pixels
         rows, columns = latent_shape(*pixels.shape[:2])
-        transforms = self._engine.at(point.quality)
+        transforms = self._engine.at(point.quality, pixels[..., 0].size)
         latents = self._tiling.latents(pixels, transforms, progress)
         for where, y in zip(slices(rows, columns), latents, strict=True):
             symbols = point.quantise(y)

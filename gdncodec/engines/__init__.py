@@ -1,7 +1,7 @@
 """What runs the transforms of a model: arrays in, arrays out.
 
 An engine holds the weights of one model, and ``engine.at(quality)`` gives its transforms at one
-quality, which takes about a millisecond when they are first used.
+quality.
 """
 
 from __future__ import annotations
@@ -25,8 +25,24 @@ class Engine(Protocol):
         """Its name, as in :data:`gdncodec.engines.choice.ENGINES`."""
         ...
 
-    def at(self, quality: float) -> Transforms:
-        """Return the transforms at one quality, 0 to 100."""
+    @property
+    def threads(self) -> int | None:
+        """Number of CPU threads; None leaves it to a library."""
+        ...
+
+    @property
+    def used(self) -> str:
+        """The engine and the precision of the transforms that :meth:`at` gave last."""
+        ...
+
+    def at(self, quality: float, pixels: int | None = None) -> Transforms:
+        """Return the transforms at one quality.
+
+        Args:
+            quality: 0 to 100.
+            pixels: how many are going to be transformed, for an engine that chooses by it; None
+                stands for few.
+        """
         ...
 
 

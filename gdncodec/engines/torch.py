@@ -39,10 +39,10 @@ class TorchEngine:
         UsageError: the device is unknown or not available.
     """
 
-    name = "torch"
+    name = used = "torch"
 
     def __init__(self, model: Model, device: str | None = None, threads: int | None = None) -> None:
-        self._model = model
+        self._model, self.threads = model, threads
         if threads is not None:
             torch.set_num_threads(bounded(threads))
         self.pixel_offset = model.config.pixel_offset
@@ -56,7 +56,7 @@ class TorchEngine:
             raise UsageError(msg) from error
         self._last: TorchTransforms | None = None
 
-    def at(self, quality: float) -> TorchTransforms:
+    def at(self, quality: float, pixels: int | None = None) -> TorchTransforms:
         """Return the transforms at one quality, 0 to 100; the last ones are kept."""
         last = self._last
         if last is None or last.quality != quality:

@@ -26,9 +26,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from constriction import stream
 
 from gdncodec.errors import FormatError, ModelError
+
+try:
+    from constriction import stream
+except ImportError:  # there are no wheels for this machine
+    from gdncodec.entropy import fallback as stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +47,7 @@ __all__ = [
     "decode_symbols",
     "encode_symbols",
     "information",
+    "stream",
 ]
 
 TOTAL_FREQUENCY = 1 << 24

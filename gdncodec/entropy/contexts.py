@@ -22,9 +22,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from constriction import stream
 
-from gdncodec.entropy.coder import REACH, Tables, decode_symbols, encode_symbols, information
+from gdncodec.entropy.coder import (
+    REACH,
+    Tables,
+    decode_symbols,
+    encode_symbols,
+    information,
+    stream,
+)
 from gdncodec.entropy.phases import LARGEST, PHASES, Magnitudes, by_phase, in_raster, zeros_by_phase
 from gdncodec.errors import FormatError, ModelError
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gdncodec.norms import TileClass, norm_info
+from gdncodec.threads import ahead
 from gdncodec.tiles.geometry import (
     ANALYSIS_HALO,
     SLICE,
@@ -93,6 +94,7 @@ class Tiling:
         transforms: Transforms,
         *,
         depth: int = 8,
+        alone: bool = True,
         progress: Progress | None = None,
     ) -> Iterator[tuple[Rectangle, NDArray[Any]]]:
         """Yield the pixels of a region, tile by tile.
@@ -104,6 +106,8 @@ class Tiling:
             region: the part of the image that is wanted.
             transforms: those of the model at the quality of the latent.
             depth: 8 or 16 bits per sample.
+            alone: load only when nothing else is done; otherwise a thread loads what the next tile
+                needs.
             progress: called with the number of tiles done and of all tiles.
 
         Yields:
@@ -113,7 +117,8 @@ class Tiling:
         side = max(rows, columns) if self.whole_synthesis else SLICE
         window = None if self.whole_synthesis else window_of(region)
         todo = tiles(rows, columns, SYNTHESIS_HALO, side=side, window=window)
-        for done, (tile, y) in enumerate(_windows(todo, rows, columns, load), 1):
+        windows = _windows(todo, rows, columns, load)
+        for done, (tile, y) in enumerate(windows if alone else ahead(windows), 1):
             x = transforms.synthesis(y, depth)
             wanted = overlap(in_pixels(tile.inner), region.rectangle)
             yield within(wanted, region.rectangle), x[within(wanted, in_pixels(tile.outer))]
