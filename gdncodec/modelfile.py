@@ -154,21 +154,25 @@ class OperatingPoint:
         """Which channels (M,) are not coded: their symbols must be 0."""
         return self._plan.silent
 
+    def scaled(self, y: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Return a latent (M, rows, columns) in units of symbols, to be rounded."""
+        return (y - self.centre[:, None, None]) * self.gain[:, None, None]
+
     def quantise(self, y: NDArray[np.floating[Any]]) -> NDArray[np.int32]:
         """Return the symbols (M, rows, columns) of a latent of the same shape.
 
         Raises:
             ModelError: the latent holds a number that is not finite, or too large.
         """
-        rounded = np.rint((y - self.centre[:, None, None]) * self.gain[:, None, None])
+        rounded = np.rint(self.scaled(y))
         if not np.abs(rounded).max() <= MAX_SYMBOL:  # also catches NaN
             msg = "the model's latent is too large or not finite"
             raise ModelError(msg)
         rounded[self.silent] = 0
         return rounded.astype(np.int32)
 
-    def dequantise(self, symbols: NDArray[np.signedinteger[Any]]) -> NDArray[np.float32]:
-        """Return the latent (M, rows, columns) that symbols of the same shape stand for."""
+    def dequantise(self, symbols: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the latent (M, rows, columns) that symbols, or values between, stand for."""
         scaled = np.multiply(symbols, self.inverse_gain[:, None, None], dtype=np.float64)
         return (scaled + self.centre[:, None, None]).astype(np.float32)
 
@@ -192,9 +196,12 @@ class OperatingPoint:
         """Return what the model's tables say the symbols of a slice cost, in bits."""
         return slice_information(symbols, self._plan, self._model.tables)
 
-    def prices(self, symbols: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the bits that adding 1, and subtracting 1, would add to each symbol of a slice."""
-        return slice_prices(symbols, self._plan, self._model.tables)
+    def prices_above(self, symbols: NDArray[Any], lower: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the bits that ``lower + 1`` needs more than ``lower``, each (M, rows, columns).
+
+        The contexts are those of the symbols of a slice. The price of a silent channel is 0.
+        """
+        return slice_prices(symbols, lower, self._plan, self._model.tables)
 
 
 def _between_nodes(log_gain: NDArray[Any], quality: float) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from PIL import Image
 from gdncodec.catalog import find_model
 from gdncodec.codec import Codec
 from gdncodec.container import ChunkType, unpack
-from gdncodec.encoder.refinement import Edges, refine
+from gdncodec.encoder.refinement import Edges, _Schedule, _soft, refine
 from gdncodec.engines.torch import TorchEngine
 from gdncodec.images.raster import RasterImage
 from gdncodec.modelfile import load_model
@@ -69,7 +69,7 @@ def test_the_gradient_is_that_of_the_squared_error(transforms, decoded, pale):
     for seed in range(3):
         # Many latents are 0, where the norms have a kink; and a slope may be small by chance.
         direction = np.random.default_rng(seed).normal(size=y.shape).astype(np.float32)
-        expected = pytest.approx((gradient * direction).sum(), abs=0.015 * norm)
+        expected = pytest.approx((gradient * direction).sum(), abs=0.015 * float(norm))
         assert slope(direction, 0.002) == expected
 
 
@@ -98,16 +98,14 @@ def test_prices_are_differences_of_the_information(model, point):
     rng = np.random.default_rng(0)
     symbols = np.rint(rng.laplace(0, 1, (groups.size, 3, 4))).astype(np.int32)
     symbols[~coded] = 0
-    more, less = point.prices(symbols)
+    prices = point.prices_above(symbols, symbols)
     before = point.information(symbols)
     for row, column in ((0, 1), (1, 2), (2, 3)):
-        for step, price in ((1, more), (-1, less)):
-            moved = symbols.copy()
-            moved[last, row, column] += step
-            after = point.information(moved)
-            assert price[last, row, column] == pytest.approx(after - before, abs=1e-3)
-    assert np.isinf(more[~coded]).all()
-    assert np.isinf(less[~coded]).all()
+        moved = symbols.copy()
+        moved[last, row, column] += 1
+        after = point.information(moved)
+        assert prices[last, row, column] == pytest.approx(after - before, abs=1e-3)
+    assert not prices[~coded].any()
 
 
 def test_more_effort_costs_less_for_what_it_gives(sample):
@@ -119,8 +117,8 @@ def test_more_effort_costs_less_for_what_it_gives(sample):
         mse = np.square(codec.decompress(data).pixels.astype(float) - sample).mean()
         bpp = 8 * len(unpack(data).chunks[ChunkType.LATENTS]) / sample[..., 0].size
         costs.append(bpp + codec.model.at(50).rate_weight * mse)
-    assert costs[1] < 0.995 * costs[0]
-    assert costs[2] < 0.995 * costs[1]
+    assert costs[1] < 0.97 * costs[0]
+    assert costs[2] < 0.99 * costs[1]
 
 
 class _Quadratic:
@@ -128,9 +126,6 @@ class _Quadratic:
 
     def error_gradient(self, y, x, where):
         return 2 * y
-
-    def curvature(self, y):
-        return np.ones(len(y), np.float32)
 
 
 class _FreeOfCharge:
@@ -140,40 +135,73 @@ class _FreeOfCharge:
 
     def __init__(self, channels):
         self.inverse_gain = np.ones(channels, np.float32)
+        self.silent = np.zeros(channels, bool)
+
+    def scaled(self, latent):
+        return latent
+
+    def quantise(self, latent):
+        return np.rint(latent).astype(np.int32)
 
     def dequantise(self, symbols):
         return symbols.astype(np.float32)
 
-    def prices(self, symbols):
-        return np.zeros(symbols.shape, np.float32), np.zeros(symbols.shape, np.float32)
+    def prices_above(self, symbols, lower):
+        return np.zeros(symbols.shape, np.float32)
 
 
-def _refined(symbols, edges, rounds=200):
-    rows, columns = symbols.shape[1:]
+def _refined(latent, edges, steps=12):
+    rows, columns = latent.shape[1:]
     pixels = np.zeros((rows * 16, columns * 16, 3), np.uint8)
-    point = _FreeOfCharge(len(symbols))
-    return refine(symbols, pixels, point, _Quadratic(), rounds=rounds, edges=edges)
+    point = _FreeOfCharge(len(latent))
+    return refine(latent, pixels, point, _Quadratic(), steps=steps, edges=edges)
 
 
+@pytest.mark.parametrize("steps", [12, 48])
 @pytest.mark.parametrize("shape", [(3, 5), (1, 1), (64, 10), (50, 64)])
-def test_symbols_move_towards_the_least_cost(shape):
-    symbols = np.random.default_rng(0).integers(-9, 10, (2, *shape)).astype(np.int32)
-    assert np.abs(_refined(symbols, WHOLE)).max() <= 2  # caution stops where 2 |k| < 4
-    np.testing.assert_array_equal(_refined(symbols, WHOLE, rounds=0), symbols)
+def test_symbols_move_towards_the_least_cost(shape, steps):
+    latent = np.random.default_rng(0).uniform(-3, 3, (2, *shape)).astype(np.float32)
+    rounded = np.rint(latent)
+    found = _refined(latent, WHOLE, steps)
+    assert (np.abs(found) <= np.abs(rounded)).mean() > 0.97
+    assert np.square(found).sum() <= np.square(rounded).sum()
+    np.testing.assert_array_equal(_refined(latent, WHOLE, steps=0), rounded)
 
 
-def test_symbols_near_an_edge_that_goes_on_stay():
-    symbols = np.full((1, 20, 12), 9, np.int32)
-    found = _refined(symbols, Edges(top=False, bottom=True, left=True, right=False))
-    assert (found[:, :4] == 9).all()
-    assert (found[:, :, -4:] == 9).all()
-    assert (found[:, 4:, :-4] < 9).all()
+def test_symbols_near_an_edge_that_goes_on_are_rounded():
+    latent = np.full((1, 20, 12), 2.6, np.float32)
+    found = _refined(latent, Edges(top=False, bottom=True, left=True, right=False))
+    assert (found[:, :4] == 3).all()
+    assert (found[:, :, -4:] == 3).all()
+    assert (found[:, 4:, :-4] < 3).all()
 
 
-def test_a_slice_too_small_to_see_its_pixels_stays():
-    symbols = np.full((1, 6, 6), 9, np.int32)
+def test_a_slice_too_small_to_see_its_pixels_is_rounded():
+    latent = np.full((1, 6, 6), 2.6, np.float32)
     edges = Edges(top=False, bottom=False, left=False, right=False)
-    np.testing.assert_array_equal(_refined(symbols, edges), symbols)
+    assert (_refined(latent, edges) == 3).all()
+
+
+@pytest.mark.parametrize("steps", [1, 48])
+def test_the_share_of_the_upper_symbol_has_the_slope_that_is_given(steps):
+    schedule = _Schedule.of(steps)
+    d = np.linspace(0.01, 0.99, 99)
+    noise = np.random.default_rng(0).logistic(size=99) if schedule.random else None
+    for step in {0, steps - 1}:
+        temperature = schedule.temperature(step, steps)
+        share, slope = _soft(d, temperature, noise)
+        ends = [_soft(d + h, temperature, noise)[0] for h in (1e-6, -1e-6)]
+        np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-4, atol=1e-6)
+        assert ((share > 0.5) == (d > 0.5)).all() or schedule.random
+
+
+def test_silent_channels_stay_zero(model, transforms, sample):
+    point = model.at(0)
+    assert point.silent.any()
+    latent = transforms.analysis(sample)
+    symbols = refine(latent, sample, point, TorchEngine(model).at(0), steps=3, edges=WHOLE)
+    assert not symbols[point.silent].any()
+    assert symbols.any()
 
 
 @pytest.mark.parametrize("effort", [-1, 10, 2.5])

@@ -17,7 +17,7 @@ import numpy as np
 from gdncodec.config import DEFAULT_EFFORT, DEFAULT_QUALITY
 from gdncodec.container import ChunkType, Header, join_slices, metadata_chunks, pack
 from gdncodec.encoder.fidelity import fidelity, regions
-from gdncodec.encoder.refinement import ROUNDS, Edges, refine
+from gdncodec.encoder.refinement import STEPS, Edges, refine
 from gdncodec.encoder.targets import search
 from gdncodec.errors import ImageError, UsageError
 from gdncodec.images.alpha import pack_alpha
@@ -65,7 +65,7 @@ class Encoder:
         """See :meth:`gdncodec.codec.Codec.compress`."""
         point = self._model.at(self._checked_quality(quality))
         self._check_size(image)
-        symbols = self._symbols(image, point, self._rounds(effort), progress)
+        symbols = self._symbols(image, point, self._steps(effort), progress)
         return self._file(image, point, symbols, _other_chunks(image))
 
     def compress_to(
@@ -82,7 +82,7 @@ class Encoder:
             msg = f"model {self._name} cannot aim at {wanted}: it has one rate"
             raise UsageError(msg)
         self._check_size(image)
-        encode = partial(self._symbols, image, rounds=self._rounds(effort))
+        encode = partial(self._symbols, image, steps=self._steps(effort))
         write = partial(self._file, image, others=_other_chunks(image))
         height, width, _ = image.pixels.shape
         units_per_byte = 1 if target.unit == "bytes" else 8 / (height * width)
@@ -133,7 +133,7 @@ class Encoder:
         self,
         image: RasterImage,
         point: OperatingPoint,
-        rounds: int,
+        steps: int,
         progress: Progress | None = None,
     ) -> Iterator[NDArray[np.int32]]:
         """Yield the symbols of an image, slice by slice."""
@@ -142,23 +142,18 @@ class Encoder:
         transforms = self._engine.at(point.quality, pixels[..., 0].size)
         latents = self._tiling.latents(pixels, transforms, progress)
         for where, y in zip(slices(rows, columns), latents, strict=True):
-            symbols = point.quantise(y)
-            if rounds:
-                down, across = where
-                ends = down.start == 0, down.stop == rows, across.start == 0, across.stop == columns
-                part = pixels[in_pixels(where)]
-                symbols = refine(
-                    symbols, part, point, transforms, rounds=rounds, edges=Edges(*ends)
-                )
-            yield symbols
+            down, across = where
+            ends = down.start == 0, down.stop == rows, across.start == 0, across.stop == columns
+            part = pixels[in_pixels(where)]
+            yield refine(y, part, point, transforms, steps=steps, edges=Edges(*ends))
 
-    def _rounds(self, effort: int | None) -> int:
-        """Return how often symbols are moved; see :mod:`gdncodec.encoder.refinement`."""
+    def _steps(self, effort: int | None) -> int:
+        """Return the steps of :mod:`gdncodec.encoder.refinement`."""
         possible = self._model.config.metric == "mse" and not self._tiling.whole_synthesis
         if effort is None:
-            return ROUNDS[DEFAULT_EFFORT] if possible else 0
-        if effort not in range(len(ROUNDS)):
-            msg = f"effort must be from 0 to {len(ROUNDS) - 1}, got {effort}"
+            return STEPS[DEFAULT_EFFORT] if possible else 0
+        if effort not in range(len(STEPS)):
+            msg = f"effort must be from 0 to {len(STEPS) - 1}, got {effort}"
             raise UsageError(msg)
         if effort and not possible:
             msg = (
@@ -166,7 +161,7 @@ class Encoder:
                 "mse and whose synthesis is local"
             )
             raise UsageError(msg)
-        return ROUNDS[effort]
+        return STEPS[effort]
 
     def _check_size(self, image: RasterImage) -> None:
         height, width, _ = image.pixels.shape

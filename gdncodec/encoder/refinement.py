@@ -1,15 +1,17 @@
 """Better symbols for the same decoder: rate-distortion optimised quantisation.
 
-Rounding takes each latent value to the nearest symbol on its own. But the synthesis mixes the
-symbols, and some cost more bits than others. Here symbols are changed by 1, in several rounds,
-where that lowers ``bits + lambda * 255^2 * MSE``:
+The analysis gives each image a good latent in one pass, not its best one, and rounding takes each
+value to the nearest symbol on its own. Here the latent itself is optimised before it is rounded:
+a few steps of Adam lower ``bits + lambda * 255^2 * MSE`` of the image at hand.
 
-* the squared error changes by ``gradient * step + curvature * step^2``, with the gradient through
-  the synthesis and a curvature for each channel that is estimated once;
-* the bits change as the tables that the current contexts select say, and a symbol that moves away
-  from zero pays for the contexts that it raises;
-* each round makes only some of the changes that pay, and overestimates the curvature, because each
-  change is judged as if it were the only one.
+* Between two symbols a value stands for a mixture of both, ``lower + share``. The share is soft at
+  first and becomes ever more like rounding, so that the steps take the rounding into account.
+* The squared error follows through the synthesis, and the bits from the tables that the contexts
+  of the rounded values select.
+* Many steps can afford to draw the shares at random around the soft ones, which explores more.
+
+Source: Yang, Bamler, Mandt, Improving inference for neural image compression, arXiv 2006.04240
+(stochastic Gumbel annealing); without the noise its mean.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gdncodec.entropy.coder import MAX_SYMBOL
 from gdncodec.tiles.geometry import Halo, cut, in_pixels, overlap, tiles, within
 
 if TYPE_CHECKING:
@@ -27,16 +30,16 @@ if TYPE_CHECKING:
     from gdncodec.engines import Transforms
     from gdncodec.modelfile import OperatingPoint
 
-__all__ = ["ROUNDS", "Edges", "refine"]
+__all__ = ["STEPS", "Edges", "refine"]
 
-ROUNDS = (0, 2, 4, 8, 12, 16, 24, 32, 48, 64)
-"""Rounds at the efforts 0 to 9."""
+STEPS = (0, 1, 2, 4, 6, 8, 12, 48, 70, 100)
+"""Steps at the efforts 0 to 9."""
 
 _SIDE = 48  # largest side, in latent positions, of the windows in which gradients are computed
-_SHARE = 0.1  # of the changes that pay, made in one round
-_CAUTION = 2.5  # times the curvature
-_AWAY = 4.0  # bits that a step away from zero costs the symbols around and after it
 _REACH = 2  # a symbol changes the pixels of so many latent positions around its own
+_RANDOM = 40  # steps from which random shares pay
+_MEMORY = (0.9, 0.99)  # of Adam's first and second moments
+_MARGIN = 1e-4  # least distance of a value from a symbol: there the share is infinitely steep
 
 
 class Edges(NamedTuple):
@@ -48,49 +51,94 @@ class Edges(NamedTuple):
     right: bool
 
 
+class _Schedule(NamedTuple):
+    """How a number of steps is best used."""
+
+    rate: float
+    """Of Adam, in symbols."""
+    first: float
+    """Temperature of the shares in the first step; 1 is nearly linear, 0 is rounding."""
+    last: float
+    """Temperature in the last step; in between it falls by equal factors."""
+    random: bool
+
+    @classmethod
+    def of(cls, steps: int) -> _Schedule:
+        if steps >= _RANDOM:
+            return cls(0.02, 0.7, 0.1, random=True)
+        return cls(min(0.1 / math.sqrt(steps), 0.06), 0.7, 0.2, random=False)
+
+    def temperature(self, step: int, steps: int) -> float:
+        return self.first * (self.last / self.first) ** (step / max(steps - 1, 1))
+
+
 def refine(
-    symbols: NDArray[np.int32],
+    latent: NDArray[np.floating[Any]],
     pixels: NDArray[Any],
     point: OperatingPoint,
     transforms: Transforms,
     *,
-    rounds: int,
+    steps: int,
     edges: Edges,
 ) -> NDArray[np.int32]:
-    """Return symbols with a lower rate-distortion cost.
+    """Return symbols of a lower rate-distortion cost than those of rounding.
 
-    Symbols near an edge beyond which the image continues are not changed.
+    Near an edge beyond which the image continues they are those of rounding.
 
     Args:
-        symbols: (M, rows, columns), rounded.
+        latent: (M, rows, columns), from the analysis.
         pixels: (H, W, 3) uint8 or uint16, H and W at most 16 times rows and columns.
-        point: the model at the quality of the symbols, trained on mean squared error.
+        point: the model at the quality of the latent, trained on mean squared error.
         transforms: those of the model at that quality.
-        rounds: how many rounds of changes.
+        steps: of the optimisation; 0 only rounds.
         edges: where the image ends.
     """
-    symbols = symbols.copy()
+    symbols = point.quantise(latent)
+    if steps == 0:
+        return symbols
     rng = np.random.default_rng(0)
-    scale = point.inverse_gain[:, None, None]
+    schedule = _Schedule.of(steps)
+    free = ~point.silent[:, None, None] & _free(symbols.shape[1:], edges)
     # In bits for a squared error of 1 in one sample in [0, 1]; lambda is for bits per pixel and the
     # mean over its three samples.
-    weight = point.rate_weight * 255**2 / 3
-    free = _free(symbols.shape[1:], edges)
-    caution: NDArray[np.floating[Any]] | None = None
-    for _ in range(rounds):
-        y = point.dequantise(symbols)
-        if caution is None:
-            rows, columns = (slice(0, min(_SIDE, n)) for n in y.shape[1:])
-            bend = transforms.curvature(np.ascontiguousarray(y[:, rows, columns]))
-            caution = _CAUTION * weight * (bend * point.inverse_gain**2)[:, None, None]
-        slope = weight * scale * _gradient(y, pixels, transforms)
-        more, less = point.prices(symbols)
-        more, less = more + slope + caution, less - slope + caution
-        more += _AWAY * (symbols >= 0)
-        less += _AWAY * (symbols <= 0)
-        pays = (np.minimum(more, less) < 0) & free & (rng.random(more.shape) < _SHARE)
-        symbols += np.where(more < less, pays, -pays.astype(np.int32))
+    weight = point.rate_weight * 255**2 / 3 * point.inverse_gain[:, None, None]
+    values = np.where(free, point.scaled(latent), symbols).astype(np.float32)
+    momentum, power = np.zeros_like(values), np.zeros_like(values)
+    for step in range(steps):
+        lower = np.floor(values).clip(-MAX_SYMBOL, MAX_SYMBOL - 1)
+        noise = rng.logistic(size=values.shape).astype(np.float32) if schedule.random else None
+        temperature = schedule.temperature(step, steps)
+        share, slope = _soft(values - lower, temperature, noise)
+        mixed = np.where(free, lower + share, symbols)
+        slope *= weight * _gradient(
+            point.dequantise(mixed), pixels, transforms
+        ) + point.prices_above(symbols, lower.astype(np.int32))
+        slope[~free] = 0
+        momentum += (1 - _MEMORY[0]) * (slope - momentum)
+        power += (1 - _MEMORY[1]) * (np.square(slope) - power)
+        scale = np.sqrt(power / (1 - _MEMORY[1] ** (step + 1))) + 1e-8
+        values -= schedule.rate / (1 - _MEMORY[0] ** (step + 1)) * momentum / scale
+        symbols = np.rint(values).clip(-MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
     return symbols
+
+
+def _soft(
+    fraction: NDArray[np.float32], temperature: float, noise: NDArray[np.float32] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the share of the upper symbol, and its derivative by the fraction.
+
+    The logit of the share is the difference of the areatangents of the distances to both symbols,
+    over the temperature. With noise, of a logistic distribution, it is a sample of the relaxed
+    distribution in which the share is the probability of the upper symbol.
+    """
+    d = fraction.clip(_MARGIN, 1 - _MARGIN)
+    logit = np.log((1 + d) * d / ((1 - d) * (2 - d))) / (2 * temperature)
+    slope = (1 / (1 - d * d) + 1 / (d * (2 - d))) / temperature
+    if noise is not None:
+        logit = (logit + noise) / temperature
+        slope /= temperature
+    share = 1 / (1 + np.exp(-logit.clip(-60, 60)))
+    return share, slope * share * (1 - share)
 
 
 def _free(shape: tuple[int, ...], edges: Edges) -> NDArray[np.bool_]:

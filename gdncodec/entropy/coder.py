@@ -113,11 +113,10 @@ class Tables:
         ]
 
     @cached_property
-    def prices(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Bits that adding 1 to a symbol, and subtracting 1, adds: (T, 2 * REACH + 1) each."""
-        lengths = np.stack([code_lengths(f, REACH + 1)[:-1] for f in self.split])
-        steps = np.diff(lengths, axis=1).astype(np.float32)
-        return np.ascontiguousarray(steps[:, 1:]), np.ascontiguousarray(-steps[:, :-1])
+    def prices(self) -> NDArray[np.float32]:
+        """Bits that adding 1 to a symbol from -REACH to REACH adds: (T, 2 * REACH + 1)."""
+        lengths = np.stack([code_lengths(f, REACH + 1)[1:-1] for f in self.split])
+        return np.diff(lengths, axis=1).astype(np.float32)
 
     def bits(self, table: int) -> NDArray[np.float64]:
         """Return the cost in bits of each entry of a table, the escape last."""

@@ -262,23 +262,28 @@ def slice_information(symbols: NDArray[Any], plan: Plan, tables: Tables) -> floa
 
 
 def slice_prices(
-    symbols: NDArray[Any], plan: Plan, tables: Tables
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the bits that adding 1, and subtracting 1, would add to each symbol of a slice.
+    symbols: NDArray[Any], lower: NDArray[Any], plan: Plan, tables: Tables
+) -> NDArray[np.float32]:
+    """Return the bits that ``lower + 1`` needs more than ``lower``, in the contexts of a slice.
 
-    The contexts are those of the symbols as they are. The price of a silent channel is infinite.
+    Args:
+        symbols: (M, rows, columns) integers, which the contexts come from.
+        lower: integers of the same shape.
+        plan: how slices are coded at the image's quality.
+        tables: the bank of tables.
+
+    Returns:
+        The same shape; 0 for a silent channel.
     """
     magnitudes = Magnitudes.of(symbols)
-    entries = by_phase(np.clip(symbols, -REACH, REACH) + REACH)
-    more, less = ([np.full(e.shape, np.inf, np.float32) for e in entries] for _ in range(2))
+    entries = by_phase(np.clip(lower, -REACH, REACH) + REACH)
+    prices = [np.zeros(e.shape, np.float32) for e in entries]
     for step in plan.steps:
         levels = levels_of(step, magnitudes)
         table_of = plan.tables_of(step, levels).reshape(levels.shape)
         entry = entries[step.phase][step.channels]
-        for found, price in zip((more, less), tables.prices, strict=True):
-            found[step.phase][step.channels] = price[table_of, entry]
-    shape = symbols.shape[1:]
-    return in_raster(more, shape), in_raster(less, shape)
+        prices[step.phase][step.channels] = tables.prices[table_of, entry]
+    return in_raster(prices, symbols.shape[1:])
 
 
 def _walk(symbols: NDArray[Any], plan: Plan) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8]]]:
