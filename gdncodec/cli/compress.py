@@ -8,7 +8,14 @@ import click
 
 from gdncodec.cli import options
 from gdncodec.cli.batch import Sizes, plan, run
-from gdncodec.cli.files import is_image, read_source, refuse_existing
+from gdncodec.cli.files import (
+    is_gdn,
+    is_image,
+    read_source,
+    refuse_existing,
+    refuse_wrong_suffix,
+    with_output,
+)
 from gdncodec.cli.progress import ProgressLine
 from gdncodec.config import DEFAULT_EFFORT
 from gdncodec.files import STREAM, write_data
@@ -50,8 +57,8 @@ def compress(
 ) -> None:
     """Compress images INPUT (- for stdin) into .gdn files.
 
-    INPUT may be several files and folders. The output is INPUT with the suffix .gdn unless -o names
-    another file, or a folder. ICC profile, EXIF and XMP
+    INPUT may be several files and folders. The output is INPUT with the suffix .gdn unless -o, or a
+    second name that ends in .gdn, names another file, or -o a folder. ICC profile, EXIF and XMP
     are kept, and the EXIF orientation stays a tag; --strip applies orientation and profile to the
     pixels first. With a --target option, the quality that meets the target is found.
     """
@@ -59,7 +66,8 @@ def compress(
     def compress_one(source: Path, target: Path) -> Sizes:
         return _compress(source, target, work=work, **chosen)
 
-    jobs, many = plan(sources, output, renamed=_renamed, wanted=is_image, recursive=recursive)
+    inputs, output = with_output(sources, output, lambda path: is_gdn(path) and not path.is_dir())
+    jobs, many = plan(inputs, output, renamed=_renamed, wanted=is_image, recursive=recursive)
     if many:
         run(jobs, compress_one, skip_existing=skip_existing, quiet=work.quiet)
     elif not (skip_existing and jobs[0].output.exists()):
@@ -81,6 +89,8 @@ def _compress(
     work: Work,
     **reading: Any,
 ) -> Sizes:
+    if output != source:
+        refuse_wrong_suffix(output)
     refuse_existing(output, force, source)
     target = aim.target()
     with ProgressLine("compressing", source, work.quiet) as progress:

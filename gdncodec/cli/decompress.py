@@ -8,7 +8,16 @@ import click
 
 from gdncodec.cli import options
 from gdncodec.cli.batch import Sizes, plan, run
-from gdncodec.cli.files import about, is_gdn, read_gdn, refuse_existing, write_output
+from gdncodec.cli.files import (
+    about,
+    check_is_gdn,
+    is_gdn,
+    is_image,
+    read_gdn,
+    refuse_existing,
+    with_output,
+    write_output,
+)
 from gdncodec.cli.progress import ProgressLine
 from gdncodec.errors import UsageError
 from gdncodec.files import STREAM
@@ -46,7 +55,8 @@ def decompress(
     """Decompress .gdn files INPUT (- for stdin) into images.
 
     INPUT may be several files and folders. The output is INPUT with the suffix .decoded.png unless
-    -o names another file, whose suffix then determines the format, or a folder. --format overrides
+    -o, or a second name with the suffix of an image, names another file, whose suffix then
+    determines the format, or -o a folder. --format overrides
     that. What goes to stdout (-o -) is PNG by default.
     """
     suffix = f".decoded.{(chosen['format_name'] or 'png').lower()}"
@@ -57,7 +67,8 @@ def decompress(
     def decompress_one(source: Path, target: Path) -> Sizes:
         return _decompress(source, target, work=work, **chosen)
 
-    jobs, many = plan(sources, output, renamed=renamed, wanted=is_gdn, recursive=recursive)
+    inputs, output = with_output(sources, output, is_image)
+    jobs, many = plan(inputs, output, renamed=renamed, wanted=is_gdn, recursive=recursive)
     if many:
         run(jobs, decompress_one, skip_existing=skip_existing, quiet=work.quiet)
     elif not (skip_existing and jobs[0].output.exists()):
@@ -73,6 +84,7 @@ def _decompress(
     work: Work,
     **decoding: Any,
 ) -> Sizes:
+    check_is_gdn(source)
     refuse_existing(output, force, source)
     with ProgressLine("decompressing", source, work.quiet) as progress:
         from gdncodec.images.writing import output_format

@@ -13,7 +13,7 @@ from gdncodec.errors import FormatError, ModelError, UsageError
 from gdncodec.files import STREAM, read_data, write_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from PIL import Image
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "about",
+    "check_is_gdn",
     "is_gdn",
     "is_image",
     "read_gdn",
     "read_source",
     "refuse_existing",
+    "refuse_wrong_suffix",
+    "with_output",
     "write_output",
 ]
 
@@ -69,7 +72,7 @@ def about(source: Path) -> Iterator[None]:
         if source == STREAM or str(source) in str(error):
             raise
         msg = f"{source}: {error}"
-        raise type(error)(msg) from error
+        raise type(error)(msg, detail=error.detail) from error
 
 
 def read_gdn(source: Path) -> bytes:
@@ -79,6 +82,34 @@ def read_gdn(source: Path) -> bytes:
     except OSError as error:
         msg = f"{source}: cannot be read ({error.strerror})"
         raise FormatError(msg) from error
+
+
+def with_output(
+    sources: Sequence[Path], output: str | None, is_output: Callable[[Path], bool]
+) -> tuple[Sequence[Path], str | None]:
+    """Take the second of two names for the output, as other codecs do, if its kind says so."""
+    if output is None and len(sources) == 2 and is_output(sources[1]):
+        return sources[:1], str(sources[1])
+    return sources, output
+
+
+def refuse_wrong_suffix(output: Path) -> None:
+    """Refuse to write ``.gdn`` data under a name that promises an image of another format."""
+    if is_image(output):
+        msg = f"{output} would hold .gdn data, which no image viewer opens; name it .gdn"
+        raise UsageError(msg)
+
+
+def check_is_gdn(source: Path) -> None:
+    """Refuse a file that is no ``.gdn`` file, before anything is said about its output."""
+    from gdncodec.container import MAGIC, unpack_header
+
+    if not source.is_file():  # what can be read only once, and what is not there
+        return
+    with contextlib.suppress(OSError), source.open("rb") as file, about(source):
+        start = file.read(len(MAGIC))
+        if start != MAGIC:
+            unpack_header(start)
 
 
 def read_source(source: Path, *, frame: int | None, strip: bool, max_pixels: int) -> RasterImage:

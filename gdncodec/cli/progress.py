@@ -4,13 +4,14 @@ import contextlib
 import shutil
 import sys
 import threading
+import time
 from pathlib import Path
 
 import click
 
 from gdncodec.files import STREAM
 
-__all__ = ["ProgressLine"]
+__all__ = ["FitProgress", "ProgressLine"]
 
 _PATIENCE = 2.0
 """Seconds before anything is shown."""
@@ -63,3 +64,21 @@ class ProgressLine(contextlib.AbstractContextManager["ProgressLine"]):
         if self._shown:
             self._write("")
             click.echo("\r", nl=False, err=True)
+
+
+class FitProgress(ProgressLine):
+    """The line for fitting the entropy coding, with the time that is left."""
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__("fitting", Path("the entropy coding"), quiet)
+        self._began: float | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show which part of the work is done, and about how long the rest takes."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now
+        left = (now - self._began) * (total - done) / done if done else 0.0
+        self._say(f"{100 * done // total} %" + (f", about {left:.0f} s left" if done else ""))
+        if done == total and self._shown:
+            self._write("")

@@ -1,5 +1,6 @@
 """The images of an evaluation: which files, and which pixels of them."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterable
 from functools import lru_cache
@@ -69,12 +70,24 @@ def read_for_measuring(path: Path) -> RasterImage:
 def _read(path: Path, version: _Version) -> RasterImage:
     """Read an image; the last ones are kept, as several codecs take the same one in a row."""
     del version
-    image = read_image(path, strip=True)
+    try:
+        image = read_image(path, strip=True)
+    except ImageError as error:
+        if not _has_frames(path):
+            raise
+        msg = f"{path}: it has several frames; measured are still images alone"
+        raise ImageError(msg) from error
     pixels = eight_bits(image.pixels)
     if image.alpha is not None:
         share = image.alpha[..., None].astype(np.float32) / 255
         pixels = np.rint(pixels * share + _WHITE * (1 - share)).astype(np.uint8)
     return RasterImage(np.ascontiguousarray(pixels), image.color_mode)
+
+
+def _has_frames(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
+        return bool(getattr(image, "is_animated", False))
+    return False
 
 
 def file_digest(path: Path) -> str:
