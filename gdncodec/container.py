@@ -162,7 +162,7 @@ def unpack_header(data: bytes) -> Header:
     """
     if not data.startswith(MAGIC):
         found = data[: len(MAGIC)].hex(" ") or "nothing"
-        msg = "not a .gdn file" if data else "an empty file"
+        msg = "not a .gdn file" if data else "not a .gdn file: it is empty"
         detail = f"expected the first bytes {MAGIC.hex(' ')}, found {found}"
         raise FormatError(msg, detail=detail)
     if len(data) < HEADER_SIZE:
@@ -170,8 +170,8 @@ def unpack_header(data: bytes) -> Header:
         raise FormatError(_TRUNCATED, detail=detail)
     _, version, _, mode, depth, quality, fingerprint, width, height = _HEADER.unpack_from(data)
     if version != VERSION:
-        msg = "made by another version of gdncodec, which wrote the format differently"
-        detail = f"format version {version}; this program reads version {VERSION}"
+        msg = f"made by another version of gdncodec: format version {version} is not known"
+        detail = f"this program reads version {VERSION}"
         raise FormatError(msg, detail=detail)
     if _CRC.unpack_from(data, _HEADER.size)[0] != zlib.crc32(data[: _HEADER.size]):
         raise FormatError(_DAMAGED, detail="the CRC of the header does not match")
