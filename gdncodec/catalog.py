@@ -71,7 +71,18 @@ class ModelEntry:
 
     @property
     def config(self) -> ModelConfig:
-        return ModelConfig.from_json(self.metadata["config"])
+        """The configuration of the codec.
+
+        Raises:
+            ModelError: the file holds none that is usable.
+        """
+        try:
+            return ModelConfig.from_json(self.metadata["config"])
+        except ModelError as error:
+            if str(self.path) in str(error):
+                raise
+            msg = f"{self.path}: {error}"
+            raise ModelError(msg) from error
 
     @property
     def fingerprint(self) -> bytes:

@@ -79,6 +79,10 @@ _CRC = struct.Struct("<I")
 _CHUNK = struct.Struct("<BI")
 _OPTIONAL_FROM = 128
 
+_TRUNCATED = "truncated: the end of the file is missing"
+_DAMAGED = "damaged: its contents have changed since it was written"
+_UNUSABLE = "damaged, or not written by gdncodec"
+
 HEADER_SIZE = _HEADER.size + _CRC.size
 """Bytes of the header with its CRC."""
 
@@ -157,24 +161,25 @@ def unpack_header(data: bytes) -> Header:
         FormatError: not a ``.gdn`` file, a newer version, damaged or truncated.
     """
     if not data.startswith(MAGIC):
-        found = data[:4].hex(" ") or "nothing"
-        msg = f"not a .gdn file: expected the magic bytes {MAGIC.hex(' ')}, found {found}"
-        raise FormatError(msg)
+        found = data[: len(MAGIC)].hex(" ") or "nothing"
+        msg = "not a .gdn file" if data else "not a .gdn file: it is empty"
+        detail = f"expected the first bytes {MAGIC.hex(' ')}, found {found}"
+        raise FormatError(msg, detail=detail)
     if len(data) < HEADER_SIZE:
-        msg = f"truncated in the header: expected {HEADER_SIZE} bytes, found {len(data)}"
-        raise FormatError(msg)
+        detail = f"expected {HEADER_SIZE} bytes of header, found {len(data)}"
+        raise FormatError(_TRUNCATED, detail=detail)
     _, version, _, mode, depth, quality, fingerprint, width, height = _HEADER.unpack_from(data)
     if version != VERSION:
-        msg = f"format version {version} is not known; this program reads version {VERSION}"
-        raise FormatError(msg)
+        msg = f"made by another version of gdncodec: format version {version} is not known"
+        detail = f"this program reads version {VERSION}"
+        raise FormatError(msg, detail=detail)
     if _CRC.unpack_from(data, _HEADER.size)[0] != zlib.crc32(data[: _HEADER.size]):
-        msg = "damaged: the CRC of the header does not match"
-        raise FormatError(msg)
+        raise FormatError(_DAMAGED, detail="the CRC of the header does not match")
     depths = (1, 8, 16) if mode == ColorMode.GREY else (8, 16)
     known = mode in set(ColorMode) and depth in depths
     if not known or quality > 10000 or not width or not height:
-        msg = f"unusable header: mode {mode}, {depth} bits, quality {quality}, {width} x {height}"
-        raise FormatError(msg)
+        detail = f"header: mode {mode}, {depth} bits, quality {quality}, {width} x {height}"
+        raise FormatError(_UNUSABLE, detail=detail)
     return Header(ColorMode(mode), depth, quality / 100, fingerprint, width, height)
 
 
@@ -190,20 +195,19 @@ def unpack(data: bytes) -> Container:
     for _ in range(data[5]):
         kind, chunk_data, position = _read_chunk(data, position)
         if kind <= last:
-            msg = f"chunk of type {kind} is out of order"
-            raise FormatError(msg)
+            raise FormatError(_UNUSABLE, detail=f"the chunk of type {kind} is out of order")
         last = kind
         if kind in set(ChunkType):
             chunks[kind] = chunk_data
         elif kind < _OPTIONAL_FROM:
-            msg = f"chunk of type {kind} is not known, and the file cannot be read without it"
-            raise FormatError(msg)
+            msg = "made by a newer version of gdncodec; this one cannot read it"
+            raise FormatError(msg, detail=f"a chunk of the unknown type {kind} is mandatory")
     if position != len(data):
-        msg = f"{len(data) - position} bytes follow the last chunk"
-        raise FormatError(msg)
+        msg = "damaged: something was added to the end of the file"
+        detail = f"{len(data) - position} bytes follow the last chunk"
+        raise FormatError(msg, detail=detail)
     if ChunkType.LATENTS not in chunks:
-        msg = "the file holds no latents"
-        raise FormatError(msg)
+        raise FormatError(_UNUSABLE, detail="the file holds no latents")
     return Container(header, chunks)
 
 
@@ -228,12 +232,11 @@ def outline(file: IO[bytes]) -> Container:
     for _ in range(start[5]):
         front = file.read(_CHUNK.size)
         if len(front) < _CHUNK.size:
-            msg = "truncated: a chunk is missing"
-            raise FormatError(msg)
+            raise FormatError(_TRUNCATED, detail="a chunk is missing")
         kind, length = _CHUNK.unpack(front)
         if file.tell() + length + _CRC.size > size:  # before anything of that length is read
-            msg = f"truncated: a chunk of {length} bytes goes beyond the end of the file"
-            raise FormatError(msg)
+            detail = f"a chunk of {length} bytes goes beyond the end of the file"
+            raise FormatError(_TRUNCATED, detail=detail)
         if kind < _OPTIONAL_FROM:
             file.seek(length + _CRC.size, 1)
             data = b""
@@ -248,16 +251,16 @@ def _read_chunk(data: bytes, start: int) -> tuple[int, bytes, int]:
     """Return type, data and the position after the chunk."""
     body = start + _CHUNK.size
     if body > len(data):
-        msg = f"truncated: a chunk should begin at byte {start}, the file has {len(data)}"
-        raise FormatError(msg)
+        detail = f"a chunk should begin at byte {start}, the file has {len(data)}"
+        raise FormatError(_TRUNCATED, detail=detail)
     kind, length = _CHUNK.unpack_from(data, start)
     end = body + length
     if end + _CRC.size > len(data):
-        msg = f"truncated: a chunk ends at byte {end + _CRC.size}, the file has {len(data)}"
-        raise FormatError(msg)
+        detail = f"a chunk ends at byte {end + _CRC.size}, the file has {len(data)}"
+        raise FormatError(_TRUNCATED, detail=detail)
     if _CRC.unpack_from(data, end)[0] != zlib.crc32(data[start:end]):
-        msg = f"damaged: the CRC of the chunk at byte {start} does not match"
-        raise FormatError(msg)
+        detail = f"the CRC of the chunk at byte {start} does not match"
+        raise FormatError(_DAMAGED, detail=detail)
     return kind, data[body:end], end + _CRC.size
 
 
@@ -287,13 +290,12 @@ def split_slices(data: bytes, count: int) -> list[bytes]:
     """
     start = 4 * (count - 1)
     if start > len(data):
-        msg = f"expected {count} slices, but the latents have {len(data)} bytes"
-        raise FormatError(msg)
+        detail = f"expected {count} slices, but the latents have {len(data)} bytes"
+        raise FormatError(_UNUSABLE, detail=detail)
     lengths = [*struct.unpack_from(f"<{count - 1}I", data)]
     lengths.append(len(data) - start - sum(lengths))
     if lengths[-1] < 0:
-        msg = "the lengths of the slices exceed the latents"
-        raise FormatError(msg)
+        raise FormatError(_UNUSABLE, detail="the lengths of the slices exceed the latents")
     slices = []
     for length in lengths:
         slices.append(data[start : start + length])

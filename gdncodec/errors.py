@@ -11,7 +11,17 @@ __all__ = [
 
 
 class GdnCodecError(Exception):
-    """Base of every error that this package raises about its input."""
+    """Base of every error that this package raises about its input.
+
+    Args:
+        message: what is wrong, for anybody to read.
+        detail: what was expected and what was found, for those who look into the file; the command
+            line shows it with ``-v``.
+    """
+
+    def __init__(self, message: str = "", *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 class FormatError(GdnCodecError):

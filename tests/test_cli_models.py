@@ -55,7 +55,8 @@ def test_models_lists_names_alone_or_more(tiny_model, tmp_path, monkeypatch):
     shutil.copy(tiny_model, tmp_path / "mine.safetensors")
     assert {"mine", "photo"} <= set(run("models", "--quiet").stdout.splitlines())
     text = run("models", "-v").stdout
-    assert f"quality 0 to 100, pointwise, {tmp_path / 'mine.safetensors'}" in text
+    assert "quality 0 to 100, pointwise\n" in text
+    assert str(tmp_path / "mine.safetensors") in text
     assert "card" not in run("models", "--json").stdout
     rows = {row["name"]: row for row in json.loads(run("models", "--json", "-v").stdout)}
     assert rows["mine"]["card"] == {}
@@ -120,3 +121,45 @@ def test_info_lists_no_slices_of_a_size_that_is_only_stated(folder):
     header = Header(ColorMode.RGB, 8, 50, bytes(8), 2**32 - 1, 2**32 - 1)
     (folder / "huge.gdn").write_bytes(pack(header, {ChunkType.LATENTS: b""}))
     assert "slices          17592186044416" in run("info", "-v", "huge.gdn").stdout
+
+
+def test_a_model_is_added_by_name_and_removed_again(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("GDNCODEC_MODELS", str(tmp_path / "mine"))
+    assert "--model tiny" in run("models", "add", tiny_model).stdout
+    run("models", "add", tiny_model, code=6)
+    run("models", "add", tiny_model, "--name", "other.safetensors")
+    assert {"tiny", "other"} <= set(run("models", "--quiet").stdout.splitlines())
+    assert str(tmp_path / "mine" / "tiny.safetensors") in run("models").stdout
+    run("models", "remove", "tiny")
+    run("models", "remove", "other")
+    assert list((tmp_path / "mine").iterdir()) == []
+    assert "came with gdncodec" in run("models", "remove", "photo", code=2).stderr
+
+
+def test_a_card_with_a_wrong_range_is_listed(tiny_model, tmp_path, monkeypatch):
+    from gdncodec.catalog import ModelEntry
+    from gdncodec.modelfile import load_model, save_model
+
+    monkeypatch.setenv("GDNCODEC_MODELS", str(tmp_path))
+    model = load_model(ModelEntry(tiny_model))
+    save_model(tmp_path / "odd.safetensors", model, {"bpp_range": "wide"})
+    assert "odd" in run("models").stdout
+
+
+def test_the_second_of_two_names_is_the_output_if_its_kind_says_so(folder):
+    run("compress", "img.png", "out.gdn")
+    run("decompress", "out.gdn", "back.png")
+    assert (folder / "out.gdn").exists()
+    assert (folder / "back.png").exists()
+
+
+def test_no_gdn_data_go_into_an_image_file(folder):
+    assert "name it .gdn" in run("compress", "img.png", "-o", "b.jpg", code=2).stderr
+    assert not (folder / "b.jpg").exists()
+
+
+def test_what_is_no_gdn_file_is_said_before_that_the_output_exists(folder):
+    (folder / "img.decoded.png").write_bytes(b"precious")
+    assert "not a .gdn file" in run("decompress", "img.png", code=4).stderr
+    assert "first bytes" not in run("decompress", "img.png", code=4).stderr
+    assert "first bytes 8d 47 44 4e" in run("decompress", "img.png", "-v", code=4).stderr

@@ -22,6 +22,8 @@ def test_training_from_a_folder_gives_a_model_that_compresses(folder, photo):
     run("compress", "img.png", "--model", "run/model.safetensors")
     run("verify", "img.gdn", "--model", "run/model.safetensors")
     run("train", "--data", "images", "--out", "run", "--steps", 3, code=6)
+    run("models", "export", "run/last.safetensors", "--data", "images", "-o", "a.safetensors")
+    run("compress", "img.png", "b.gdn", "--model", "a.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import itertools
 import re
@@ -17,6 +18,15 @@ GOLDEN = (
     "010b000000636f64656420776f726473d8297323"
     "810800000045786966000049492c4f4cdd"
 )
+
+
+@contextlib.contextmanager
+def refused(detail):
+    """Expect an error that says nothing of bytes by itself, and has them in its detail."""
+    with pytest.raises(FormatError) as caught:
+        yield
+    assert detail in caught.value.detail
+    assert "chunk" not in str(caught.value)
 
 
 def test_bytes_are_the_golden_ones():
@@ -47,7 +57,7 @@ def test_any_flipped_bit_raises_format_error():
 
 
 def test_bytes_after_the_last_chunk_raise_format_error():
-    with pytest.raises(FormatError, match="follow the last chunk"):
+    with refused("follow the last chunk"):
         unpack(pack(HEADER, CHUNKS) + b"\0")
 
 
@@ -91,7 +101,7 @@ def test_the_outline_reads_no_more_than_the_file_has():
     position = 30 + 9 + len(CHUNKS[ChunkType.LATENTS])
     data[position + 1 : position + 5] = b"\xff" * 4
     file = Counting(bytes(data))
-    with pytest.raises(FormatError, match="4294967295 bytes goes beyond the end"):
+    with refused("4294967295 bytes goes beyond the end"):
         container.outline(file)
     assert file.largest <= 30
 
@@ -99,7 +109,7 @@ def test_the_outline_reads_no_more_than_the_file_has():
 def test_the_outline_finds_damaged_metadata():
     data = bytearray(pack(HEADER, CHUNKS))
     data[-6] ^= 1
-    with pytest.raises(FormatError, match="CRC"):
+    with refused("CRC"):
         container.outline(io.BytesIO(data))
 
 
@@ -116,7 +126,7 @@ def test_only_known_colours_and_depths_are_read(mode, depth, usable):
     if usable:
         assert unpack_header(data)[:2] == (mode, depth)
     else:
-        with pytest.raises(FormatError, match="unusable header"):
+        with refused("header: mode"):
             unpack_header(data)
 
 
@@ -126,7 +136,7 @@ def test_an_unknown_optional_chunk_is_skipped():
 
 @pytest.mark.parametrize("kind", [1, 129])
 def test_a_chunk_that_comes_twice_or_out_of_order_raises_format_error(kind):
-    with pytest.raises(FormatError, match="order"):
+    with refused("order"):
         unpack(with_type(kind))
 
 
@@ -139,12 +149,12 @@ def test_an_unknown_mandatory_chunk_raises_format_error():
     header[5] = 1
     header[26:30] = zlib.crc32(header[:26]).to_bytes(4, "little")
     data = bytes(header) + chunk + zlib.crc32(chunk).to_bytes(4, "little")
-    with pytest.raises(FormatError, match="cannot be read without"):
+    with refused("type 9 is mandatory"):
         unpack(data)
 
 
 def test_a_file_without_latents_raises_format_error():
-    with pytest.raises(FormatError, match="no latents"):
+    with refused("no latents"):
         unpack(pack(HEADER, {ChunkType.EXIF: b"x"}))
 
 

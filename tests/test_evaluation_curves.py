@@ -13,11 +13,13 @@ from gdncodec.evaluation.curves import Curve, read_curve, write_curve
 from gdncodec.evaluation.deltas import (
     NO_COMMON_RANGE,
     TOO_FEW_POINTS,
+    TOO_LITTLE_OVERLAP,
     bd_psnr,
     bd_rate,
     compare_curves,
     savings,
 )
+from gdncodec.evaluation.tables import rate_cell
 
 PUBLISHED = Path(__file__).parent / "golden" / "curves"
 
@@ -90,6 +92,32 @@ def test_disjoint_curves_have_no_common_range_and_no_number(other):
     assert set(found.quarters) == {NO_COMMON_RANGE}
     assert found.common is None
     assert savings(straight("a"), other)[0].size == 0
+
+
+def test_a_tenth_of_a_decibel_in_common_gives_no_number():
+    top = 30 + 6 * math.log2(1.6)
+    barely = Curve("b", {"bpp": [1.5, 2, 3, 4], "psnr-rgb": [top - 0.1, 36, 38, 40]})
+    found = compare_curves(straight("a"), barely)
+    assert found.bd_rate == found.bd_psnr == TOO_LITTLE_OVERLAP
+    assert found.caution is None
+
+
+@pytest.mark.parametrize(
+    ("other", "caution"),
+    [
+        (straight("b", 0.8, n=2), "from 2 points"),
+        (straight("b", 0.8, low=1.0, high=9), "only 4.1 of 19.0 dB in common"),
+        (straight("b", 0.8), None),
+    ],
+    ids=["two points", "little in common", "enough"],
+)
+def test_numbers_from_few_points_or_little_in_common_come_with_a_caution(other, caution):
+    found = compare_curves(straight("a"), other)
+    assert found.bd_rate == pytest.approx(-20)
+    assert found.caution == caution
+    said = rate_cell(found, explain=True)
+    assert said == ("-20.0 %" if caution is None else f"-20.0 % (not reliable: {caution})")
+    assert rate_cell(found) == ("-20.0 %" if caution is None else "-20.0 % *")
 
 
 def test_a_single_point_is_too_few():

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gdncodec.catalog import ModelEntry
-from gdncodec.errors import GdnCodecError, ImageError, ModelError
+from gdncodec.errors import GdnCodecError, ImageError, UsageError
 from gdncodec.evaluation import COMPARED_ANCHORS, EVALUATED_ANCHORS
 from gdncodec.evaluation import images as images_module
 from gdncodec.evaluation.anchors import ANCHORS
-from gdncodec.evaluation.codecs import models_of_norms
 from gdncodec.evaluation.compare import compare_image
+from gdncodec.evaluation.images import read_for_measuring
 from gdncodec.evaluation.session import EvaluationRequest, run_evaluation
 from gdncodec.extras import check_installed
 
@@ -171,6 +170,28 @@ def test_an_unknown_reference_lists_the_curves(tmp_path, images, tiny_model):
     )
     with pytest.raises(ValueError, match="no curve named 'vtm' to refer to; there are: tiny, JPEG"):
         run_evaluation(request, print)
+    assert list(tmp_path.iterdir()) == []  # it is found out before anything is measured
+
+
+def test_curves_of_codecs_that_are_no_longer_measured_go(tmp_path, images, tiny_model):
+    request = request_for(images / "one.png", tiny_model, tmp_path)
+    run_evaluation(dataclasses.replace(request, anchors=["jpeg", "webp"], shown_bpp=[]), print)
+    mine = tmp_path / "curves" / "mine.json"
+    mine.write_text((tmp_path / "curves" / "jpeg.json").read_text())
+    run_evaluation(dataclasses.replace(request, anchors=["jpeg"], shown_bpp=[]), print)
+    assert sorted(p.name for p in mine.parent.iterdir()) == [
+        "again.json", "jpeg.json", "mine.json", "tiny.json",
+    ]  # fmt: skip
+
+
+def test_animations_are_refused_without_naming_an_option_that_is_not_there(tmp_path):
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(
+        ImageError, match=r"a\.gif: it has several frames; .* still images"
+    ) as caught:
+        read_for_measuring(tmp_path / "a.gif")
+    assert "--frame" not in str(caught.value)
 
 
 def test_an_image_is_compared_at_equal_bytes(tmp_path, images, tiny_model):
@@ -185,34 +206,26 @@ def test_an_image_is_compared_at_equal_bytes(tmp_path, images, tiny_model):
         compare_image(images / "one.png", page, bpp=2.0, **options)
 
 
-def test_the_size_of_a_codec_sets_the_size_of_all(tmp_path, images, tiny_model):
+def test_without_a_size_that_of_the_model_sets_all(tmp_path, images, tiny_model):
     options = {"model": f"tiny={tiny_model}", "anchors": ["jpeg", "webp"], "quiet": True}
-    shown = compare_image(images / "one.png", tmp_path / "a.html", size_of="webp:70", **options)
-    assert shown[2].size == shown[2].target
     shown = compare_image(images / "one.png", tmp_path / "b.html", **options)
     assert shown[0].size == shown[0].target
 
 
-@pytest.mark.parametrize(
-    ("size", "message"),
-    [
-        ({"size_of": "jpeg:fine"}, "such as jpeg:50"),
-        ({"size_of": "jpeg:101"}, "goes from 0 to 100"),
-        ({"size_of": "gif:5"}, "no anchor named 'gif'"),
-        ({"size_of": "jpeg:5", "bpp": 1.0}, "not both"),
-        ({"bpp": -1.0}, "must be positive"),
-    ],
-)
-def test_sizes_that_make_no_sense_are_refused(tmp_path, images, tiny_model, size, message):
-    with pytest.raises((ValueError, GdnCodecError), match=message):
-        compare_image(
-            images / "one.png",
-            tmp_path / "a.html",
-            model=f"tiny={tiny_model}",
-            anchors=["jpeg"],
-            quiet=True,
-            **size,
-        )
+def test_a_size_that_a_codec_cannot_reach_is_said(tmp_path, images, tiny_model):
+    said = []
+    options = {"model": f"tiny={tiny_model}", "anchors": ["jpeg"], "quiet": True}
+    shown = compare_image(
+        images / "one.png", tmp_path / "a.html", bpp=0.001, say=said.append, **options
+    )
+    assert [line.split(" does not reach 1 bytes")[0] for line in said] == ["tiny", "JPEG"]
+    assert f"its nearest is {shown[1].size:,}" in said[1]
+
+
+def test_a_size_that_makes_no_sense_is_refused(tmp_path, images, tiny_model):
+    options = {"model": f"tiny={tiny_model}", "anchors": ["jpeg"], "quiet": True}
+    with pytest.raises(UsageError, match="must be positive"):
+        compare_image(images / "one.png", tmp_path / "a.html", bpp=-1.0, **options)
 
 
 def test_the_default_anchors_are_known():
@@ -254,15 +267,6 @@ def test_compare_decodes_its_image_once(tmp_path, photo, tiny_model, reads):
     options = {"model": f"tiny={tiny_model}", "anchors": ["jpeg", "webp"], "quiet": True}
     compare_image(tmp_path / "a.png", tmp_path / "a.html", **options)
     assert reads[0] == ["a.png"]
-
-
-def test_a_norm_stands_for_its_installed_models(tmp_path, tiny_model, monkeypatch):
-    monkeypatch.setattr("gdncodec.evaluation.codecs.list_models", lambda: [ModelEntry(tiny_model)])
-    assert models_of_norms(["gdn1"]) == models_of_norms(["all"]) == ["tiny"]
-    with pytest.raises(
-        ModelError, match="no installed model has the norm 'batch'; there are: gdn1"
-    ):
-        models_of_norms(["batch"])
 
 
 def test_a_missing_package_is_named_before_the_work():

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gdncodec.batch.computing import Computing
-from gdncodec.batch.files import read_source, refuse_existing, size_of, write_result
+from gdncodec.batch.files import (
+    read_source,
+    refuse_existing,
+    refuse_wrong_suffix,
+    size_of,
+    write_result,
+)
 from gdncodec.batch.outcomes import Outcome
 from gdncodec.config import MAX_PIXELS
 from gdncodec.errors import FormatError, GdnCodecError
@@ -78,6 +84,8 @@ class Compression:
         began = time.monotonic()
         source, output = job.source, job.output
         force = self.force or job.again
+        if output != source:
+            refuse_wrong_suffix(output)
         refuse_existing(output, force, source)
         image = read_source(source, frame=self.frame, strip=self.strip, max_pixels=self.max_pixels)
         codec = self.computing.codec(find_model(self.model))

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gdncodec.batch.computing import Computing
-from gdncodec.batch.files import about, read_gdn, refuse_existing, size_of, write_result
+from gdncodec.batch.files import (
+    about,
+    check_is_gdn,
+    read_gdn,
+    refuse_existing,
+    size_of,
+    write_result,
+)
 from gdncodec.batch.outcomes import Outcome
 from gdncodec.config import MAX_PIXELS
 from gdncodec.files import STREAM
@@ -89,6 +96,7 @@ class Decompression:
         began = time.monotonic()
         source, output = job.source, job.output
         force = self.force or job.again
+        check_is_gdn(source)
         refuse_existing(output, force, source)
         format_name = self.format_name or ("png" if output == STREAM else None)
         name = output_format(output, format_name)

@@ -6,23 +6,27 @@ import contextlib
 import io
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gdncodec.batch.inputs import is_list, not_image
 from gdncodec.errors import FormatError, ModelError, UsageError
 from gdncodec.files import STREAM, read_data, write_data, write_safely
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from gdncodec.images.raster import RasterImage
 
 __all__ = [
     "about",
+    "check_is_gdn",
     "read_gdn",
     "read_source",
     "refuse_existing",
+    "refuse_wrong_suffix",
     "size_of",
+    "with_output",
     "write_result",
 ]
 
@@ -53,7 +57,7 @@ def about(source: Path) -> Iterator[None]:
         if source == STREAM or str(source) in str(error):
             raise
         msg = f"{source}: {error}"
-        raise type(error)(msg) from error
+        raise type(error)(msg, detail=error.detail) from error
 
 
 def read_gdn(source: Path) -> bytes:
@@ -63,6 +67,44 @@ def read_gdn(source: Path) -> bytes:
     except OSError as error:
         msg = f"{source}: cannot be read ({error.strerror})"
         raise FormatError(msg) from error
+
+
+def with_output(
+    sources: Sequence[str], output: str | None, no_output: Callable[[Path], str]
+) -> tuple[Sequence[str], str | None]:
+    """Take the second of two names for the output, as other codecs do, if its kind says so.
+
+    Args:
+        sources: the names.
+        output: an output that is given otherwise.
+        no_output: says why a file is not of the kind of an output, or returns an empty text.
+    """
+    if output is not None or len(sources) != 2:
+        return sources, output
+    second = Path(sources[1])
+    if is_list(sources[1]) or second == STREAM or second.is_dir() or no_output(second):
+        return sources, output
+    return sources[:1], sources[1]
+
+
+def refuse_wrong_suffix(output: Path) -> None:
+    """Refuse to write ``.gdn`` data under a name that promises an image of another format."""
+    if output != STREAM and not not_image(output):
+        msg = f"{output} would hold .gdn data, which no image viewer opens; name it .gdn"
+        raise UsageError(msg)
+
+
+def check_is_gdn(source: Path) -> None:
+    """Refuse a file that is no ``.gdn`` file, before anything is said about its output."""
+    from gdncodec.container import MAGIC, unpack_header
+
+    # Not of what can be read only once, is an address, or is not there.
+    if not isinstance(source, Path) or not source.is_file():
+        return
+    with contextlib.suppress(OSError), source.open("rb") as file, about(source):
+        start = file.read(len(MAGIC))
+        if start != MAGIC:
+            unpack_header(start)
 
 
 def read_source(source: Path, *, frame: int | None, strip: bool, max_pixels: int) -> RasterImage:

@@ -23,11 +23,10 @@ __all__ = ["compare"]
     help="Page to write.  [default: IMAGE.compare.html]",
 )
 @click.option(
-    "--size-of",
-    metavar="CODEC:QUALITY",
-    help="Use the file size of this codec and quality, such as jpeg:50.",
+    "--bpp",
+    type=float,
+    help="Size of the files in bits per pixel.  [default: that of the model at quality 50]",
 )
-@click.option("--bpp", type=float, help="Use this many bits per pixel instead.")
 @click.option(
     "--anchors",
     callback=options.listed,
@@ -52,7 +51,7 @@ def compare(
     output = output or source.with_suffix(".compare.html")
     refuse_existing(output, force, source)
     say = partial(click.echo, err=True)
-    compare_image(
+    shown = compare_image(
         source,
         output,
         overwrite=force,
@@ -64,4 +63,7 @@ def compare(
         **chosen,
     )
     if not work.quiet:
+        for s in shown:
+            size = f"{s.size:11,} bytes  {s.bpp:6.3f} bpp  {s.psnr:6.2f} dB"
+            click.echo(f"{s.codec:12} {size}  quality {s.quality:g}")
         click.echo(output)

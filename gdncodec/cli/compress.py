@@ -54,14 +54,17 @@ def compress(
     """Compress images INPUT (- for stdin) into .gdn files.
 
     INPUT may be several files and folders, and @FILE, a list of them. The output is INPUT with the
-    suffix .gdn unless -o names another file, or a folder. ICC profile, EXIF and XMP
-    are kept, and the EXIF orientation stays a tag; --strip applies orientation and profile to the
-    pixels first. With a --target option, the quality that meets the target is found.
+    suffix .gdn unless -o, or a second name that ends in .gdn, names another file, or -o a folder.
+    ICC profile, EXIF and XMP are kept, and the EXIF orientation stays a tag; --strip applies
+    orientation and profile to the pixels first. With a --target option, the quality that meets the
+    target is found.
     """
-    from gdncodec.batch.inputs import not_image
+    from gdncodec.batch.files import with_output
+    from gdncodec.batch.inputs import not_gdn, not_image
 
+    inputs, output = with_output(sources, output, not_gdn)
     jobs = plan(
-        sources,
+        inputs,
         output,
         renamed=renamed(".gdn" if suffix is None else suffix),
         unwanted=not_image,

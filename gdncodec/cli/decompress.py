@@ -50,12 +50,17 @@ def decompress(
     """Decompress .gdn files INPUT (- for stdin) into images.
 
     INPUT may be several files and folders, and @FILE, a list of them. The output is INPUT with the
-    suffix .decoded.png unless -o names another file, whose suffix then determines the format, or a
-    folder. --format overrides that. What goes to stdout (-o -) is PNG by default.
+    suffix .decoded.png unless -o, or a second name with the suffix of an image, names another file,
+    whose suffix then determines the format, or -o a folder. --format overrides that. What goes to
+    stdout (-o -) is PNG by default.
     """
+    from gdncodec.batch.files import with_output
+    from gdncodec.batch.inputs import not_image
+
+    inputs, output = with_output(sources, output, not_image)
     default = f".decoded.{(format_name or 'png').lower()}"
     jobs = plan(
-        sources,
+        inputs,
         output,
         renamed=renamed(default if suffix is None else suffix),
         unwanted=not_gdn,

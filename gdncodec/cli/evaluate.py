@@ -31,9 +31,6 @@ __all__ = ["evaluate"]
     help="Model to measure; LABEL=FILE,FILE,... joins models of one rate. Repeatable.",
 )
 @click.option(
-    "--norms", callback=options.listed, default="", help="Installed models by norm, or all."
-)
-@click.option(
     "--qualities",
     callback=options.numbers,
     default="",

@@ -1,5 +1,8 @@
 """What errors become: one line, and an exit code."""
 
+import click
+
+from gdncodec.cli.options import VERBOSE
 from gdncodec.errors import (
     FormatError,
     GdnCodecError,
@@ -23,7 +26,7 @@ def explained(error: BaseException) -> tuple[str, int] | None:
     None stands for any other error, which is a bug.
     """
     if isinstance(error, GdnCodecError):
-        return str(error), _CODES.get(type(error), 1)
+        return _with_detail(error), _CODES.get(type(error), 1)
     if isinstance(error, FileExistsError):
         return f"{error.args[0]} exists; --force overwrites it", EXISTS
     if isinstance(error, OSError):
@@ -32,6 +35,13 @@ def explained(error: BaseException) -> tuple[str, int] | None:
     if _is_out_of_memory(error):
         return f"out of memory ({(str(error).splitlines() or ['no message'])[0]})", 1
     return None
+
+
+def _with_detail(error: GdnCodecError) -> str:
+    context = click.get_current_context(silent=True)
+    if error.detail and context and context.meta.get(VERBOSE):
+        return f"{error} ({error.detail})"
+    return str(error)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -1,25 +1,29 @@
 """``gdncodec models``: the models that are installed."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from gdncodec.cli import options
+from gdncodec.cli.export_model import export_model
 from gdncodec.cli.facts import facts_of_norms
 from gdncodec.cli.import_model import import_model
-from gdncodec.errors import ModelError
+from gdncodec.cli.user_models import path_for
+from gdncodec.errors import ModelError, UsageError
+from gdncodec.files import read_data, write_data
 
 __all__ = ["models"]
 
 
 @click.group(invoke_without_command=True)
 @options.as_json
-@options.more("Add qualities and files; to JSON, the cards.")
+@options.more("Add qualities and tile classes; to JSON, the cards.")
 @click.option("--quiet", is_flag=True, help="Print only the names, one per line.")
 @click.pass_context
 def models(ctx: click.Context, as_json: bool, verbose: bool, quiet: bool) -> None:
-    """List the models that are installed."""
+    """List the models that are installed, or change which are."""
     if ctx.invoked_subcommand is not None:
         del ctx.meta[options.VERBOSE]  # which is an option of the list only
         return
@@ -33,7 +37,41 @@ def models(ctx: click.Context, as_json: bool, verbose: bool, quiet: bool) -> Non
         _print_table(rows, verbose)
 
 
+@models.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--name", help="Name of the model.  [default: that of FILE]")
+@options.force
+def add(file: Path, name: str | None, force: bool) -> None:
+    """Copy the model file FILE among your models, so that its name is enough."""
+    from gdncodec.catalog import ModelEntry
+    from gdncodec.modelfile import load_model
+
+    load_model(ModelEntry(file))  # it is whole
+    path = path_for(name or file.name, force)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_data(path, read_data(file), overwrite=force)
+    name = path.stem
+    click.echo(f"{path}\nuse it with `gdncodec compress --model {name} IMAGE`")
+
+
+@models.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Delete NAME from your models; files that were made with it need it to be decompressed."""
+    from gdncodec.catalog import find_model, user_folder
+
+    path = user_folder() / f"{name.removesuffix('.safetensors')}.safetensors"
+    if Path(name).name != name or not path.is_file():
+        shipped = find_model(path.stem).path if Path(name).name == name else None
+        where = f"{shipped} came with gdncodec" if shipped else f"{name} is no name"
+        msg = f"{where}; only models in {user_folder()} can be removed, and by their names"
+        raise UsageError(msg)
+    path.unlink()
+    click.echo(f"removed {path}")
+
+
 models.add_command(import_model)
+models.add_command(export_model)
 
 
 def _rows(with_cards: bool) -> list[dict[str, Any]]:
@@ -50,7 +88,7 @@ def _rows(with_cards: bool) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": entry.name,
-                "bpp": card.get("bpp_range"),
+                "bpp": _range(card.get("bpp_range")),
                 **facts_of_norms(config),
                 "quality": config.fixed_quality,
                 "bytes": entry.path.stat().st_size,
@@ -62,16 +100,24 @@ def _rows(with_cards: bool) -> list[dict[str, Any]]:
     return rows
 
 
+def _range(stated: Any) -> list[float] | None:
+    """Return two rates from a card, which may hold anything; None if these are none."""
+    if not isinstance(stated, list) or len(stated) != 2:
+        return None
+    return stated if all(type(bpp) in (int, float) for bpp in stated) else None
+
+
 def _print_table(rows: list[dict[str, Any]], verbose: bool) -> None:
     from gdncodec.catalog import user_folder
 
-    click.echo(f"{'name':12} {'bpp':12} {'norm':20} {'size':>8}  fingerprint")
+    click.echo(f"{'name':12} {'bpp':10} {'norm':12} {'size':>8}  {'fingerprint':16}  file")
     for row in rows:
         bpp = "-".join(f"{b:.2f}" for b in row["bpp"] or []) or "?"
         norms = " / ".join(dict.fromkeys([row["norm"], row["synthesis_norm"]]))
         size = f"{row['bytes'] / 1e6:.1f} MB"
-        click.echo(f"{row['name']:12} {bpp:12} {norms:20} {size:>8}  {row['fingerprint']}")
+        facts = f"{row['name']:12} {bpp:10} {norms:12} {size:>8}  {row['fingerprint']}"
+        click.echo(f"{facts}  {row['path']}")
         if verbose:
             quality = "0 to 100" if row["quality"] is None else f"{row['quality']:g} only"
-            click.echo(f"{'':12} quality {quality}, {row['tile_class']}, {row['path']}")
-    click.echo(f"Put your own models into {user_folder()}")
+            click.echo(f"{'':12} quality {quality}, {row['tile_class']}")
+    click.echo(f"`gdncodec models add FILE` copies your own models into {user_folder()}")

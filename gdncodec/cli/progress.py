@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,12 +16,11 @@ from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from gdncodec.batch.jobs import Job
     from gdncodec.batch.outcomes import Outcome
 
-__all__ = ["BatchLine", "ProgressLine"]
+__all__ = ["BatchLine", "FitProgress", "ProgressLine"]
 
 _PATIENCE = 2.0
 """Seconds before anything is shown."""
@@ -144,3 +144,21 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
+class FitProgress(ProgressLine):
+    """The line for fitting the entropy coding, with the time that is left."""
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__("fitting", Path("the entropy coding"), quiet)
+        self._began: float | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show which part of the work is done, and about how long the rest takes."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now
+        left = (now - self._began) * (total - done) / done if done else 0.0
+        self._say(f"{100 * done // total} %" + (f", about {left:.0f} s left" if done else ""))
+        if done == total and self._shown:
+            self._write("")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gdncodec.cli import options
+from gdncodec.cli.progress import FitProgress
 from gdncodec.extras import check_installed
 from gdncodec.threads import bounded
 
@@ -103,7 +104,7 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option(
     "--resume-weights",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Start from the weights of a checkpoint, such as before-decay.safetensors.",
+    help="Start from a checkpoint, such as before-decay.safetensors, or from bare weights.",
 )
 @click.option(
     "--compile",
@@ -128,7 +129,8 @@ def train(threads: int | None, verbose: bool, quiet: bool, **given: Any) -> None
 
         torch.set_num_threads(bounded(threads))
     report = (lambda _: None) if quiet else None
-    outcome = run_session(report=report, verbose=verbose, **given)
+    with FitProgress(quiet) as progress:
+        outcome = run_session(report=report, verbose=verbose, fitting=progress, **given)
     if outcome.model and not quiet:
         use = f"use it with `gdncodec compress --model {outcome.model} IMAGE`"
         click.echo(f"{outcome.model}: {use}")

@@ -25,7 +25,7 @@ from gdncodec.entropy.coder import MAX_TABLES
 from gdncodec.entropy.contexts import LEVELS, QUALITY_ROWS
 from gdncodec.entropy.fitting import cheapest_tables, fit_bank
 from gdncodec.entropy.phases import PHASES
-from gdncodec.errors import ModelError, UsageError
+from gdncodec.errors import ModelError
 from gdncodec.modelfile import Model
 from gdncodec.nn.transforms import Transform, analysis, synthesis
 
@@ -64,23 +64,17 @@ _CONSTANTS = {
 
 
 def import_compressai(
-    path: Path,
-    *,
-    quality: int | None = None,
-    one_lambda: float | None = None,
-    metric: Metric | None = None,
+    path: Path, *, one_lambda: float | None = None
 ) -> tuple[Model, dict[str, Any]]:
     """Convert a checkpoint; no code in it is run.
 
-    Lambda and metric change no symbol and no pixel: they say which quality the model's files are
-    marked with. A checkpoint does not hold them. Unless given, they are known from the name of a
-    file that CompressAI publishes, or taken to be the defaults of its ``examples/train.py``.
+    Lambda changes no symbol and no pixel: it says which quality the model's files are marked with.
+    A checkpoint does not hold it. Unless given, it is known from the name of a file that CompressAI
+    publishes, as the metric is, or taken to be the default of its ``examples/train.py``.
 
     Args:
         path: a state dict, or a dictionary with one under ``state_dict``, written by torch.save.
-        quality: CompressAI's quality, 1 to 8, that it was trained for.
-        one_lambda: or the lambda.
-        metric: what it was trained on.
+        one_lambda: the lambda that it was trained with.
 
     Returns:
         The model, and its card: where it came from, how its lambda is known, and the bits for a
@@ -88,9 +82,9 @@ def import_compressai(
 
     Raises:
         ModelError: the file is damaged, or holds something else.
-        UsageError: the lambda is out of range, or has to be given.
+        UsageError: the lambda is out of range.
     """
-    metric, trade_off, lambda_from = _trade_off(path, quality, one_lambda, metric)
+    metric, trade_off, lambda_from = _trade_off(path, one_lambda)
     state = read_state_dict(path)
     try:
         config = _config(state, metric, trade_off)
@@ -112,29 +106,15 @@ def import_compressai(
     return model, card
 
 
-def _trade_off(
-    path: Path, quality: int | None, one_lambda: float | None, metric: Metric | None
-) -> tuple[Metric, float, str]:
+def _trade_off(path: Path, one_lambda: float | None) -> tuple[Metric, float, str]:
     """Return metric and lambda, and how lambda is known."""
     published = _PUBLISHED.match(path.name)
-    if metric is None:
-        metric = "ms-ssim" if published and published[1] == "ms-ssim" else "mse"
-    lambdas = COMPRESSAI_LAMBDAS[metric]
-    if quality is not None and one_lambda is not None:
-        msg = "give a quality or a lambda, not both"
-        raise UsageError(msg)
+    metric: Metric = "ms-ssim" if published and published[1] == "ms-ssim" else "mse"
     if one_lambda is not None:
         return metric, one_lambda, "given"
-    if quality is not None:
-        if not 1 <= quality <= len(lambdas):
-            msg = f"CompressAI's qualities are 1 to {len(lambdas)}, got {quality}"
-            raise UsageError(msg)
-        return metric, lambdas[quality - 1], f"of CompressAI's quality {quality}"
     if published:
-        return metric, lambdas[int(published[2]) - 1], "known from the name of the file"
-    if metric != "mse":
-        msg = f"the quality or the lambda of a model trained on {metric} has to be given"
-        raise UsageError(msg)
+        known = COMPRESSAI_LAMBDAS[metric][int(published[2]) - 1]
+        return metric, known, "known from the name of the file"
     return metric, _DEFAULT_LAMBDA, "assumed, the default of CompressAI's examples/train.py"
 
 

@@ -46,6 +46,7 @@ _SET_STEP = 2  # the set is chosen at every second whole quality
 _BANK_STEP = 10  # the bank is fitted to every tenth whole quality
 _PRIOR = 8.0  # symbols' worth of the channel's own histogram behind each context
 _SWEEPS = 40
+_BEFORE_ROWS = 100  # the sets and the bank take about as long as this many qualities
 
 
 _LatentsOf = Callable[[int], "list[NDArray[np.float32]]"]
@@ -53,7 +54,9 @@ _LatentsOf = Callable[[int], "list[NDArray[np.float32]]"]
 
 
 def fit_contexts(
-    latents_at: Callable[[float], list[NDArray[np.float32]]], gains: NDArray[np.float32]
+    latents_at: Callable[[float], list[NDArray[np.float32]]],
+    gains: NDArray[np.float32],
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Tables, Contexts, dict[str, float]]:
     """Fit groups, weights, the bank, and which table codes what.
 
@@ -61,6 +64,7 @@ def fit_contexts(
         latents_at: returns the latents (M, rows, columns) of training images at a quality; called
             with every fifth quality, up to three times, whose latents serve for the others too.
         gains: (101, M), gains at the whole qualities.
+        progress: called with the work done and the whole of it, while tables are chosen.
 
     Returns:
         The bank; the contexts, without the sets that no quality uses; and a report in bits per
@@ -68,7 +72,10 @@ def fit_contexts(
         each channel and quality, ``bits_contexts`` with contexts.
     """
     latents_of = _sparsely(latents_at)
+    total = _BEFORE_ROWS + QUALITY_ROWS
+    progress(0, total)
     contexts = _fit_sets(latents_of, gains)
+    progress(_BEFORE_ROWS * 2 // 3, total)
     bank = _fit_bank(latents_of, gains, contexts)
     costs = np.stack([code_lengths(f, _LARGEST) for f in bank.split]).astype(np.float32)
     set_of_row = contexts.set_of_row.copy()
@@ -90,6 +97,7 @@ def fit_contexts(
         conditional += best.bits
         static += best.bits_static
         symbols += sum(y.size for y in latents)
+        progress(_BEFORE_ROWS + row + 1, total)
     report = {"bits_static": static / symbols, "bits_contexts": conditional / symbols}
     contexts = replace(contexts, set_of_row=set_of_row, table_of=table_of)
     return bank, _without_unused_sets(contexts), report

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gdncodec.catalog import find_model, list_models
+from gdncodec.catalog import find_model
 from gdncodec.config import QUALITY_LAMBDAS
 from gdncodec.errors import ModelError
 from gdncodec.evaluation.anchors import find_anchor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from gdncodec.codec import Codec
@@ -26,7 +24,6 @@ __all__ = [
     "LearnedCodec",
     "MeasuredCodec",
     "model_spec",
-    "models_of_norms",
     "open_codec",
 ]
 
@@ -239,23 +236,6 @@ def model_spec(
     name = label or entries[0].name
     name = name if effort is None else f"{name}-e{effort}"
     return CodecSpec("model", name, sources, device, engine, threads, norm=norm, effort=effort)
-
-
-def models_of_norms(norms: Sequence[str]) -> list[str]:
-    """Return the names of the installed models with these norms; ``all`` means every model.
-
-    Raises:
-        ModelError: a norm has no model.
-    """
-    entries = list_models()
-    known = sorted({entry.config.norm for entry in entries})
-    for norm in norms:
-        if norm != "all" and norm not in known:
-            msg = (
-                f"no installed model has the norm {norm!r}; there are: {', '.join(known) or 'none'}"
-            )
-            raise ModelError(msg)
-    return [entry.name for entry in entries if "all" in norms or entry.config.norm in norms]
 
 
 def open_codec(spec: CodecSpec) -> MeasuredCodec:

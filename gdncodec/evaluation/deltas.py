@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NO_COMMON_RANGE",
     "TOO_FEW_POINTS",
+    "TOO_LITTLE_OVERLAP",
     "Comparison",
     "bd_psnr",
     "bd_rate",
@@ -26,6 +27,17 @@ __all__ = [
 
 NO_COMMON_RANGE = "no common range"
 TOO_FEW_POINTS = "too few points"
+TOO_LITTLE_OVERLAP = "too small a common range"
+
+_LEAST_OVERLAP = 0.5
+"""Decibels that two curves must have in common to be compared: about the step between two points of
+a dense curve, below which a BD-rate is the interpolation's invention."""
+
+_FEW_POINTS = 4
+"""Bjøntegaard's own number; with fewer in the common range, a BD-rate comes with a caution."""
+
+_SMALL_SHARE = 0.5
+"""Share of the shorter curve that two curves must have in common for none."""
 
 _STEPS = 4096
 
@@ -47,6 +59,8 @@ class Comparison(NamedTuple):
     """BD-rate in each quarter of the common range of log rate, from low to high; pchip."""
     common: tuple[float, float] | None
     """Range of quality that both have, in dB."""
+    caution: str | None
+    """Why the numbers should not be relied on; None if they can be, or if there are none."""
 
 
 def bd_rate(
@@ -113,6 +127,7 @@ def compare_curves(
         interval=None if isinstance(rate, str) else _interval(anchor, test, metric, resamples),
         quarters=_quarters(grid) if grid else (str(rate),) * 4,
         common=(float(grid[0][0]), float(grid[0][-1])) if grid else None,
+        caution=_caution(anchor, test, metric),
     )
 
 
@@ -140,7 +155,30 @@ def _common_points(
     for a, b in zip(first, second, strict=True):
         if max(a[0], b[0]) >= min(a[-1], b[-1]):
             return NO_COMMON_RANGE
+    if _overlap(first[1], second[1]) < _LEAST_OVERLAP:
+        return TOO_LITTLE_OVERLAP
     return (*first, *second)
+
+
+def _overlap(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Return the length of the range of quality that two rising curves have in common, in dB."""
+    return float(min(first[-1], second[-1]) - max(first[0], second[0]))
+
+
+def _caution(anchor: Curve, test: Curve, metric: str) -> str | None:
+    """Return why a BD-rate is not to be relied on, if it is not."""
+    points = _common_points(anchor, test, metric)
+    if isinstance(points, str):
+        return None
+    _, first, _, second = points
+    few = min(first.size, second.size)
+    if few < _FEW_POINTS:
+        return f"from {few} points"
+    common = _overlap(first, second)
+    shorter = min(np.ptp(first), np.ptp(second))
+    if common < _SMALL_SHARE * shorter:
+        return f"only {common:.1f} of {shorter:.1f} dB in common"
+    return None
 
 
 def _log_ratio(
@@ -186,7 +224,7 @@ def _interval(
         return None
     generator = np.random.default_rng(0)
     drawn: Sequence[float | str] = [
-        bd_rate(anchor, test, metric=metric, images=generator.integers(0, count, count))
+        bd_rate(anchor, test, metric=metric, images=generator.integers(count, size=(count,)))
         for _ in range(resamples)
     ]
     numbers = [value for value in drawn if not isinstance(value, str)]

@@ -1,11 +1,13 @@
 """The images of an evaluation: which files, and which pixels of them."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from gdncodec.batch.inputs import find, not_image
 from gdncodec.errors import ImageError
@@ -72,12 +74,24 @@ def read_for_measuring(path: Path) -> RasterImage:
 def _read(path: Path, version: _Version) -> RasterImage:
     """Read an image; the last ones are kept, as several codecs take the same one in a row."""
     del version
-    image = read_image(path, strip=True)
+    try:
+        image = read_image(path, strip=True)
+    except ImageError as error:
+        if not _has_frames(path):
+            raise
+        msg = f"{path}: it has several frames; measured are still images alone"
+        raise ImageError(msg) from error
     pixels = eight_bits(image.pixels)
     if image.alpha is not None:
         share = image.alpha[..., None].astype(np.float32) / 255
         pixels = np.rint(pixels * share + _WHITE * (1 - share)).astype(np.uint8)
     return RasterImage(np.ascontiguousarray(pixels), image.color_mode)
+
+
+def _has_frames(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
+        return bool(getattr(image, "is_animated", False))
+    return False
 
 
 def file_digest(path: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gdncodec.errors import UsageError
 from gdncodec.evaluation import EVALUATED_ANCHORS, MAX_BPP
-from gdncodec.evaluation.codecs import CodecSpec, model_spec, models_of_norms
+from gdncodec.evaluation.codecs import CodecSpec, model_spec
 from gdncodec.evaluation.curves import read_curve
 from gdncodec.evaluation.images import find_images
 from gdncodec.evaluation.measurements import (
@@ -16,11 +16,11 @@ from gdncodec.evaluation.measurements import (
     raise_failures,
 )
 from gdncodec.evaluation.metrics import lpips_missing
-from gdncodec.evaluation.opening import installed_anchors
+from gdncodec.evaluation.opening import describe_codecs, installed_anchors
 from gdncodec.evaluation.progress import progress_bar
 from gdncodec.evaluation.run import evaluate
 from gdncodec.evaluation.shown import Shown
-from gdncodec.evaluation.summary import Summary, summarise, write_files
+from gdncodec.evaluation.summary import Summary, check_reference, summarise, write_files
 from gdncodec.evaluation.visuals import show_at_sizes
 from gdncodec.extras import check_installed
 from gdncodec.threads import processors
@@ -44,7 +44,6 @@ class EvaluationRequest:
         out: folder for everything that is written. An interrupted run continues from there.
         models: as :func:`gdncodec.evaluation.codecs.model_spec` reads them; empty takes the default
             model.
-        norms: also measure the installed models with these norms; ``all`` means every model.
         efforts: efforts of the models, 0 to 9, or None for the default; each makes its own curve.
         anchors: names of classical codecs.
         published: result files in CompressAI's format.
@@ -65,7 +64,6 @@ class EvaluationRequest:
     images: Sequence[Path]
     out: Path
     models: Sequence[str] = ()
-    norms: Sequence[str] = ()
     efforts: Sequence[int | None] = ()
     anchors: Sequence[str] = EVALUATED_ANCHORS
     published: Sequence[Path] = ()
@@ -98,7 +96,6 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
     _check(request)
     paths = find_images(request.images, say)
     published = [read_curve(path) for path in request.published]
-    models = dict.fromkeys([*request.models, *models_of_norms(request.norms)])
     specs = [
         model_spec(
             text,
@@ -107,13 +104,15 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
             engine=request.engine,
             threads=request.threads or max(1, processors() // request.jobs),
         )
-        for text in models or [""]
+        for text in dict.fromkeys(request.models) or [""]
         for effort in request.efforts or [None]
     ]
     anchors, missing = installed_anchors(request.anchors, request.fast)
     specs += anchors
     for reason in missing:
         say(f"left out: {reason}")
+    if request.reference:
+        check_reference(request.reference, describe_codecs(specs, request.qualities), published)
     no_lpips = lpips_missing() if request.lpips else None
     if no_lpips:
         say(f"LPIPS is left out: {no_lpips}")
@@ -137,7 +136,14 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
         notes.append(("Published curves", _ABOUT_PUBLISHED))
     summary = summarise(evaluation, published, reference=request.reference, notes=notes)
     originals = {path.name: path for path in paths}
-    write_files(request.out, evaluation, summary, shown=shown, originals=originals)
+    write_files(
+        request.out,
+        evaluation,
+        summary,
+        shown=shown,
+        originals=originals,
+        kept=request.published,
+    )
     raise_failures(evaluation.failures, str(request.out))
     return summary
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from gdncodec.errors import UsageError
 from gdncodec.evaluation.curves import Curve, write_curve
 from gdncodec.evaluation.deltas import Comparison, compare_curves
-from gdncodec.evaluation.measurements import Evaluation, mean_curve
+from gdncodec.evaluation.measurements import CodecInfo, Evaluation, mean_curve
 from gdncodec.evaluation.plots import write_plots
 from gdncodec.evaluation.report import Report, write_report
 from gdncodec.evaluation.shown import Shown
@@ -18,8 +18,9 @@ from gdncodec.evaluation.tables import (
     Table,
     comparison_cells,
     markdown_table,
-    number,
     points_table,
+    rate_cell,
+    times_table,
     write_csv,
 )
 from gdncodec.files import write_data
@@ -42,7 +43,7 @@ _EXPLANATIONS = (
         "Mean difference in bits at equal PSNR-RGB over the common range, of the mean curves; "
         "negative is a saving. Pchip interpolation unless Akima is named. The interval is the 95 % "
         "bootstrap over images. Low rate to high rate are quarters of the common range of "
-        "log rate. No number is given where two codecs have no common range.",
+        "log rate. No number is given where two codecs have less than half a decibel in common.",
     ),
 )
 
@@ -71,7 +72,7 @@ class Summary:
     def lines(self) -> list[str]:
         """Return the BD-rate of every model against every other codec, one line each."""
         return [
-            f"{found.test} against {found.anchor}: BD-rate {number(found.bd_rate)}"
+            f"{found.test} against {found.anchor}: BD-rate {rate_cell(found, explain=True)}"
             for found, _ in self.comparisons
             if found.test in self.models
         ]
@@ -102,17 +103,15 @@ def summarise(
     for info in infos:
         curve = mean_curve(info, evaluation.measurements, evaluation.images)
         curves += [curve] if curve else []
-    taken = {curve.name for curve in curves}
-    for curve in published:
-        name = curve.name
-        while name in taken:
-            name += " (published)"
-        taken.add(name)
-        curves.append(replace(curve, name=name))
+    names = _published_names([curve.name for curve in curves], published)
+    curves += [replace(curve, name=name) for curve, name in zip(published, names, strict=True)]
     models = [info.label for info in infos if info.learned]
     others = [curve for curve in curves if curve.name not in models]
     defaults = [*others[len(others) - len(published) :], *others, *curves, None]
-    chosen = _named(curves, reference) if reference else defaults[0]
+    chosen = defaults[0]
+    if reference:
+        position = _position([curve.name for curve in curves], reference)
+        chosen = curves[position]
     pairs = [
         (anchor, test)
         for test in curves
@@ -131,6 +130,18 @@ def summarise(
     return Summary(curves, models, norms, name, comparisons, [*_EXPLANATIONS, *notes])
 
 
+def check_reference(
+    reference: str, infos: Sequence[CodecInfo], published: Sequence[Curve] = ()
+) -> None:
+    """Refuse a reference that no curve will have as its name, before anything is measured.
+
+    Raises:
+        UsageError: there will be no curve of that name.
+    """
+    labels = [info.label for info in infos]
+    _position([*labels, *_published_names(labels, published)], reference)
+
+
 def write_files(
     folder: Path,
     evaluation: Evaluation,
@@ -138,6 +149,7 @@ def write_files(
     *,
     shown: Sequence[Shown] = (),
     originals: dict[str, Path] | None = None,
+    kept: Sequence[Path] = (),
 ) -> None:
     """Write every file of an evaluation but its store of measurements.
 
@@ -148,13 +160,11 @@ def write_files(
         summary: what follows from it.
         shown: decoded images for the report.
         originals: file of each of those images, by its name.
+        kept: curves that were read, which stay even if an earlier run wrote them there.
     """
     write_csv(folder / "measurements.csv", evaluation.measurements)
-    (folder / "curves").mkdir(exist_ok=True)
-    for curve in summary.curves:
-        if curve.per_image:
-            write_curve(folder / "curves" / f"{_file_name(curve.name)}.json", curve)
-    write_data(folder / "bd.json", _bd_json(summary).encode(), overwrite=True)
+    curves = _write_curves(folder, summary, [path.resolve() for path in kept])
+    write_data(folder / "bd.json", _bd_json(summary, curves).encode(), overwrite=True)
     tables = _tables(summary)
     heading = _heading(evaluation)
     text = _markdown(heading, evaluation, summary, tables)
@@ -176,12 +186,25 @@ def write_files(
     write_report(folder / "report.html", report)
 
 
-def _named(curves: Sequence[Curve], name: str) -> Curve:
-    for curve in curves:
-        if name.casefold().replace(" ", "") == curve.name.casefold().replace(" ", ""):
-            return curve
-    msg = f"no curve named {name!r} to refer to; there are: {', '.join(c.name for c in curves)}"
-    raise UsageError(msg)
+def _published_names(taken: Sequence[str], published: Sequence[Curve]) -> list[str]:
+    """Return names for published curves, which may have those of measured ones."""
+    names = list(taken)
+    for curve in published:
+        name = curve.name
+        while name in names:
+            name += " (published)"
+        names.append(name)
+    return names[len(taken) :]
+
+
+def _position(names: Sequence[str], name: str) -> int:
+    """Return where a name is among others, whatever its case and spaces."""
+    plain = [known.casefold().replace(" ", "") for known in names]
+    try:
+        return plain.index(name.casefold().replace(" ", ""))
+    except ValueError:
+        msg = f"no curve named {name!r} to refer to; there are: {', '.join(names)}"
+        raise UsageError(msg) from None
 
 
 def _failed(failure: object) -> tuple[str, str]:
@@ -200,6 +223,8 @@ def _tables(summary: Summary) -> list[Table]:
     of_models = [row for row in cells if row[0] in summary.models]
     others = [row for row in cells if row[0] not in summary.models]
     note = "BD-rate: bits more (+) or fewer (-) at equal quality."
+    if any(c.caution for pair in summary.comparisons for c in pair):
+        note += " An asterisk: from few points or a small common range, so do not rely on it."
     tables = [Table("Against each codec", HEADINGS, of_models, note)] if of_models else []
     if others:
         tables.append(Table(f"The others against {summary.reference}", HEADINGS, others, note))
@@ -211,11 +236,12 @@ def _tables(summary: Summary) -> list[Table]:
         ]
         columns = ["model", "norm", *(f"against {name}" for name in summary.models)]
         tables.append(Table("Models by norm: BD-rate", columns, rows, note))
-    return tables
+    timed = [curve for curve in summary.curves if curve.per_image]
+    return [*tables, times_table(timed)] if timed else tables
 
 
 def _rates(summary: Summary) -> dict[tuple[str, str], str]:
-    return {(c.test, c.anchor): number(c.bd_rate) for c, _ in summary.comparisons}
+    return {(c.test, c.anchor): rate_cell(c) for c, _ in summary.comparisons}
 
 
 def _markdown(
@@ -238,9 +264,29 @@ def _markdown(
     return "\n".join(parts)
 
 
-def _bd_json(summary: Summary) -> str:
+def _write_curves(folder: Path, summary: Summary, kept: Sequence[Path]) -> list[str]:
+    """Write the measured curves and return their file names; those of an earlier run go."""
+    (folder / "curves").mkdir(exist_ok=True)
+    written = []
+    for curve in summary.curves:
+        if curve.per_image:
+            written.append(f"{_file_name(curve.name)}.json")
+            write_curve(folder / "curves" / written[-1], curve)
+    try:
+        before = json.loads((folder / "bd.json").read_text("utf-8")).get("curves", [])
+    except (OSError, ValueError, AttributeError):
+        before = []
+    for name in before if isinstance(before, list) else []:
+        path = folder / "curves" / Path(str(name)).name
+        if path.name not in written and path.resolve() not in kept:
+            path.unlink(missing_ok=True)
+    return written
+
+
+def _bd_json(summary: Summary, curves: Sequence[str]) -> str:
     records = [c._asdict() for pair in summary.comparisons for c in pair]
-    return json.dumps({"reference": summary.reference, "comparisons": records}, indent=2) + "\n"
+    found = {"reference": summary.reference, "curves": curves, "comparisons": records}
+    return json.dumps(found, indent=2) + "\n"
 
 
 def _file_name(name: str) -> str:

@@ -19,6 +19,8 @@ __all__ = [
     "markdown_table",
     "number",
     "points_table",
+    "rate_cell",
+    "times_table",
     "write_csv",
 ]
 
@@ -58,6 +60,14 @@ def number(value: float | str | None, form: str = "+.1f", unit: str = " %") -> s
     return f"{value:{form}}{unit}"
 
 
+def rate_cell(comparison: Comparison, *, explain: bool = False) -> str:
+    """Return a BD-rate; one that is not to be relied on has an asterisk, or says why."""
+    text = number(comparison.bd_rate)
+    if not comparison.caution:
+        return text
+    return f"{text} (not reliable: {comparison.caution})" if explain else f"{text} *"
+
+
 def comparison_cells(by_psnr: Comparison, by_similarity: Comparison) -> list[str]:
     """Return the cells of one row under :data:`HEADINGS`.
 
@@ -69,11 +79,11 @@ def comparison_cells(by_psnr: Comparison, by_similarity: Comparison) -> list[str
     return [
         by_psnr.test,
         by_psnr.anchor,
-        number(by_psnr.bd_rate),
+        rate_cell(by_psnr),
         f"{interval[0]:+.1f} to {interval[1]:+.1f} %" if interval else "-",
         number(by_psnr.bd_rate_akima),
         number(by_psnr.bd_psnr, "+.2f", " dB"),
-        number(by_similarity.bd_rate),
+        rate_cell(by_similarity),
         *map(number, by_psnr.quarters),
     ]
 
@@ -107,6 +117,19 @@ def points_table(curve: Curve) -> str:
         for i in range(len(curve.results["bpp"]))
     ]
     return markdown_table([columns[key][0] for key in present], rows)
+
+
+def times_table(curves: Sequence[Curve]) -> Table:
+    """Return the mean times of measured codecs, over images and qualities."""
+    columns = ("codec", "settings", "encoding, s", "decoding, s")
+    rows = []
+    for curve in curves:
+        times = [
+            number(sum(curve.results[key]) / len(curve.results[key]), ".3f", "")
+            for key in ("encoding_time", "decoding_time")
+        ]
+        rows.append((curve.name, curve.description, *times))
+    return Table("Time for an image", columns, rows, "Means over images and qualities.")
 
 
 def write_csv(path: Path, measurements: Iterable[Measurement]) -> None:

@@ -126,13 +126,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return checkpoint._replace(average=checkpoint.average or checkpoint.weights)
 
 
-def load_start(out: Path, *, resume: bool, weights: Path | None) -> Checkpoint | None:
-    """Return the checkpoint that a run starts from, or None for a run from scratch.
+def load_start(out: Path, *, resume: bool) -> Checkpoint | None:
+    """Return the checkpoint of a run to resume, or None for a new run.
 
     Args:
         out: folder of the run.
         resume: resume the run in this folder, if there is one.
-        weights: checkpoint whose weights initialise a new run.
 
     Raises:
         FileExistsError: ``out`` already contains a run and ``resume`` is false.
@@ -147,7 +146,7 @@ def load_start(out: Path, *, resume: bool, weights: Path | None) -> Checkpoint |
     for path in (last, model):
         if path.exists():
             raise FileExistsError(path)
-    return load_checkpoint(weights).light if weights else None
+    return None
 
 
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from gdncodec.nn.model import CodecModel
 
-__all__ = ["export_model"]
+__all__ = ["FITTED", "export_model"]
+
+FITTED = 48
+"""Largest number of images whose latents the entropy coding is fitted to."""
 
 
 def export_model(
@@ -33,8 +36,9 @@ def export_model(
     images: list[NDArray[np.uint8]],
     *,
     flat: float = 1.0,
-    limit: int = 64,
+    limit: int = FITTED,
     seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Model, dict[str, float]]:
     """Turn a network into a model, with entropy tables and contexts fitted to image latents.
 
@@ -46,6 +50,7 @@ def export_model(
             rounding shifts the hue of a flat area.
         limit: largest number of images to fit to.
         seed: random seed for the choice of images.
+        progress: called with the work done and the whole of it, in about equal parts of the time.
 
     Returns:
         The model, with weights rounded to float16, frozen norms folded and channels that are never
@@ -65,7 +70,7 @@ def export_model(
 
     chosen = random.Random(seed).sample(images, min(limit, len(images)))
     gains = np.stack([model.at(row).gain for row in range(QUALITY_ROWS)])
-    tables, contexts, report = fit_contexts(_interpolated(network, chosen), gains)
+    tables, contexts, report = fit_contexts(_interpolated(network, chosen), gains, progress)
     tensors["tables.frequencies"] = tables.frequencies
     tensors["tables.halfwidths"] = tables.halfwidths
     for field in dataclasses.fields(contexts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 import sys
 from contextlib import closing
 from functools import partial
@@ -16,7 +17,7 @@ from gdncodec.training.checkpoint import load_start
 from gdncodec.training.crops import CropSampler, images_of_slots
 from gdncodec.training.data import find_images, load_images, manifest
 from gdncodec.training.distributed import Workers, workers
-from gdncodec.training.export import export_model
+from gdncodec.training.export import FITTED, export_model
 from gdncodec.training.file_metrics import format_points, measure_files, write_points
 from gdncodec.training.loop import train
 from gdncodec.training.monitor import Monitor
@@ -24,6 +25,7 @@ from gdncodec.training.options import resolve_options
 from gdncodec.training.recorder import Recorder
 from gdncodec.training.signals import Stop
 from gdncodec.training.state import TrainingState
+from gdncodec.training.weights import load_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,9 +44,6 @@ _HELD_OUT = 25
 
 _VALIDATED = 24
 """Largest number of validation images."""
-
-_FITTED = 48
-"""Largest number of images whose latents the entropy coding is fitted to."""
 
 
 class Outcome(NamedTuple):
@@ -75,6 +74,7 @@ def run_session(
     resume_weights: Path | None = None,
     report: Callable[[str], None] | None = None,
     verbose: bool = False,
+    fitting: Callable[[int, int], None] = lambda done, total: None,
     **given: Any,
 ) -> Outcome:
     """Train a codec and export it.
@@ -87,6 +87,7 @@ def run_session(
         resume_weights: checkpoint whose weights initialise a new run.
         report: called with every line of text; by default lines go to standard error.
         verbose: report network, options and number of parameters at the start.
+        fitting: called with the work done, and the whole of it, while entropy coding is fitted.
         given: the other options of ``gdncodec train``, by name. An option that is missing or None
             keeps its value in a resumed run and has its default in a new one.
 
@@ -100,7 +101,9 @@ def run_session(
             usable images.
     """
     with workers(given.pop("device", None) or "auto") as team:
-        loaded = load_start(out, resume=resume, weights=resume_weights) if team.is_main else None
+        loaded = load_start(out, resume=resume) if team.is_main else None
+        if loaded is None and resume_weights and team.is_main:
+            loaded = load_weights(resume_weights).light
         start = team.from_main(loaded)
         config, options = resolve_options(given, start, team)
         state = TrainingState(config, options, team)
@@ -119,7 +122,12 @@ def run_session(
                 count = sum(p.numel() for p in state.model.parameters())
                 monitor.note(f"{config}\n{options}\n{count} parameters on {team.device}")
             images = _read(data, val, options, team, monitor.note)
-            return _lead(state, images, val, monitor, out, team)
+            try:
+                return _lead(state, images, val, monitor, out, team, fitting)
+            except SystemExit:  # of a second signal, or of one while the tables are fitted
+                if (out / "last.safetensors").exists():
+                    monitor.note(_how_to_export(out, data))
+                raise
 
 
 def _lead(
@@ -129,6 +137,7 @@ def _lead(
     monitor: Monitor,
     out: Path,
     team: Workers,
+    fitting: Callable[[int, int], None],
 ) -> Outcome:
     """Train as the main process, which writes everything."""
     options = state.options
@@ -151,7 +160,12 @@ def _lead(
             monitor.note("stopping and saving; a second signal stops at once")
         saved = recorder.save("last.safetensors", state.checkpoint())
         points = [] if asked else recorder.validate(state)
-        model, tables = export_model(state.average, fitted, flat=options.flat, seed=options.seed)
+        monitor.note(f"fitting the entropy coding to {len(fitted)} images")
+        stop.at_once = not asked
+        model, tables = export_model(
+            state.average, fitted, flat=options.flat, seed=options.seed, progress=fitting
+        )
+        stop.at_once = False
         card = run_card(
             state.config, options, state.counters, data=data, device=team.device,
             processes=team.world, tables=tables, stopped_by_signal=asked,
@@ -170,6 +184,13 @@ def _lead(
         msg = f"{out / 'last.safetensors'} could not be written; the model file is complete"
         raise OSError(msg)
     return Outcome(path, asked)
+
+
+def _how_to_export(out: Path, data: Sequence[Path]) -> str:
+    last, model = out / "last.safetensors", out / "model.safetensors"
+    words = ["gdncodec", "models", "export", str(last), *(f"--data={d}" for d in data)]
+    command = shlex.join([*words, "-o", str(model), "--force"])
+    return f"stopped before the model was made; {last} holds the run, and later\n  {command}"
 
 
 def _read(
@@ -237,7 +258,7 @@ def _for_validation(
 def _for_fitting(images: _Images, options: TrainingOptions) -> list[NDArray[np.uint8]]:
     """Return a sample of the images, the same for any number of processes."""
     count = len(images.files)
-    chosen = random.Random(options.seed).sample(range(count), min(_FITTED, count))
+    chosen = random.Random(options.seed).sample(range(count), min(FITTED, count))
     elsewhere = [images.files[i] for i in chosen if i not in images.held]
     found, _ = load_images(elsewhere, options.crop, lambda _: None)
     found += [images.held[i] for i in chosen if i in images.held]

@@ -18,14 +18,16 @@ _SAME = 1.0
 class Stop(AbstractContextManager["Stop"]):
     """Handles Ctrl-C and SIGTERM: the first one requests a stop, a second one exits.
 
-    Inside the block the first signal only sets :attr:`asked`; a second one raises SystemExit with
-    128 plus the signal number, as shells report it. Outside the main thread signals are not
-    handled.
+    Inside the block the first signal only sets :attr:`asked`, unless :attr:`at_once`; a second one
+    raises SystemExit with 128 plus the signal number, as shells report it. Outside the main thread
+    signals are not handled.
     """
 
     def __init__(self) -> None:
         self.asked: int | None = None
         """Number of the signal received, or None."""
+        self.at_once = False
+        """Whether a first signal exits, too: what is done now can be done again later."""
         self._when = 0.0
         self._before: dict[int, Any] = {}
 
@@ -43,5 +45,7 @@ class Stop(AbstractContextManager["Stop"]):
         now = time.monotonic()
         if self.asked is None:
             self.asked, self._when = number, now
+            if self.at_once:
+                sys.exit(128 + number)
         elif now - self._when > _SAME:
             sys.exit(128 + number)
