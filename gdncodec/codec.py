@@ -9,9 +9,7 @@ from gdncodec.config import DEFAULT_EFFORT, DEFAULT_QUALITY, MAX_PIXELS
 from gdncodec.decoder import Decoder
 from gdncodec.encoder.encoder import Encoder
 from gdncodec.engines.choice import open_engine
-from gdncodec.errors import ModelError
 from gdncodec.modelfile import load_model
-from gdncodec.norms import norm_info
 from gdncodec.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -52,13 +50,6 @@ class Codec:
     ) -> None:
         self.entry = model if isinstance(model, ModelEntry) else find_model(model)
         self.model = load_model(self.entry)
-        config = self.model.config
-        try:
-            norm_info(config.norm)
-            norm_info(config.synthesis_norm)
-        except ValueError as error:
-            msg = f"model {self.entry.name} cannot be used: {error}"
-            raise ModelError(msg) from error
         self.engine = open_engine(self.model, engine, device=device, threads=threads)
         self.decoder = Decoder(self.model, self.engine, self.entry.name)
         self.encoder = Encoder(self.model, self.engine, self.decoder, self.entry.name)

@@ -24,6 +24,7 @@ ALLOWED = {
     "catalog": {"platformdirs"},
     "images": {"PIL", "numpy"},
     "entropy": {"numpy", "constriction"},
+    "modelchecks": {"numpy"},
     "modelfile": {"numpy", "safetensors"},
     "tiles": {"numpy"},
     "decoder": {"numpy", "PIL"},
@@ -36,8 +37,9 @@ ALLOWED = {
 # Modules and folders, from the first to the last: each imports only from those before it.
 ORDER = [
     "_version", "errors", "extras", "files", "measures", "threads", "container", "config",
-    "catalog", "images", "entropy", "modelfile", "norms", "nn", "engines", "tiles", "decoder",
-    "encoder", "codec", "api", "pillow", "compressai", "training", "evaluation", "cli", "__main__",
+    "catalog", "images", "entropy", "norms", "modelchecks", "modelfile", "nn", "engines", "tiles",
+    "decoder", "encoder", "codec", "api", "pillow", "compressai", "training", "evaluation", "cli",
+    "__main__",
 ]  # fmt: skip
 
 

@@ -7,11 +7,11 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
-from gdncodec import modelfile
 from gdncodec.catalog import ModelEntry
 from gdncodec.config import ModelConfig
 from gdncodec.entropy.contexts import encode_slice
 from gdncodec.errors import ModelError
+from gdncodec.modelchecks import largest_contexts
 from gdncodec.modelfile import load_model, save_model
 
 
@@ -166,17 +166,18 @@ def test_damaged_contexts_raise_model_error(model, tmp_path, damage):
         load_model(entry)
 
 
-def test_contexts_that_unpack_to_more_than_any_model_has_raise_model_error(
-    model, tmp_path, monkeypatch
-):
+def test_contexts_unpack_to_no_more_than_a_model_of_the_configuration_has(model, tmp_path):
     entry = ModelEntry(tmp_path / "a.safetensors")
     save_model(entry.path, model, {})
-    size = len(save(model._group("contexts")))
-    monkeypatch.setattr(modelfile, "_LARGEST_CONTEXTS", size)
-    assert load_model(entry).tensors.keys() == model.tensors.keys()
-    monkeypatch.setattr(modelfile, "_LARGEST_CONTEXTS", size - 1)
-    with pytest.raises(ModelError, match=f"damaged .*of more than {size - 1} bytes"):
-        load_model(entry)
+    limit = largest_contexts(model.config)
+    assert len(save(model._group("contexts"))) < limit < 1e5
+    with safe_open(entry.path, "np") as file:
+        metadata = {k: v for k, v in file.metadata().items() if k != "digest"}
+    bomb = zlib.compress(save({"weights": np.zeros(limit, np.uint8)}))
+    tensors = {**load_file(entry.path), "contexts": np.frombuffer(bomb, np.uint8)}
+    entry.path.write_bytes(save(tensors, metadata))
+    with pytest.raises(ModelError, match=f"damaged .*of more than {limit} bytes"):
+        load_model(ModelEntry(entry.path))
 
 
 @pytest.mark.parametrize("name", ["log_gain", "contexts.table_of", "tables.frequencies"])
