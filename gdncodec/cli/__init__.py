@@ -5,6 +5,7 @@ so that help, lists and usage errors appear at once.
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ import click
 from gdncodec._version import __version__
 from gdncodec.cli import compare, compress, decompress, evaluate, info, models, options, train
 from gdncodec.cli.failures import EXISTS, explained
+from gdncodec.errors import printable
 
 __all__ = ["main"]
 
@@ -48,6 +50,7 @@ class _Commands(click.Group):
         return super().get_command(ctx, _OTHER_NAMES.get(cmd_name, cmd_name))
 
     def invoke(self, ctx: click.Context) -> Any:
+        _show_any_text()
         try:
             with warnings.catch_warnings(), _ended_by_signals():
                 warnings.filterwarnings("ignore", module="PIL")  # of damaged or large images
@@ -58,7 +61,8 @@ class _Commands(click.Group):
             _end_by_ctrl_c()
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "gdncodec"
-            message = f"{error.format_message()} (see {where} --help)"
+            lines = error.format_message().expandtabs().splitlines()
+            message = "\n".join(map(printable, lines)) + f" (see {where} --help)"
             raise _failure(message, 2) from error
         except BrokenPipeError:
             raise  # click ends quietly when the reader of a pipe has gone
@@ -81,7 +85,14 @@ def _bug(error: Exception, ctx: click.Context) -> click.ClickException:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["no message"])[0]
+    return printable((str(error).splitlines() or ["no message"])[0])
+
+
+def _show_any_text() -> None:
+    """Print what the terminal's encoding cannot show as backslash sequences; it is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from gdncodec.cli.failures import EXISTS, explained
-from gdncodec.errors import UsageError
+from gdncodec.errors import UsageError, printable
 from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def run(
             done.append(work(source, output))
         except Exception as error:
             text, code = explained(error) or (_bug(error), 1)
-            named = text if str(source) in text or code == EXISTS else f"{source}: {text}"
+            name = printable(source)
+            named = text if name in text or code == EXISTS else f"{name}: {text}"
             click.echo(f"Error: {named}", err=True)
             codes.append(code)
     if not quiet:
@@ -147,7 +148,7 @@ def run(
 
 
 def _bug(error: Exception) -> str:
-    text = (str(error).splitlines() or ["no message"])[0]
+    text = printable((str(error).splitlines() or ["no message"])[0])
     return (
         f"{type(error).__name__}: {text}. This is a bug in gdncodec; run the command for this file "
         "alone with -v for the traceback, and report it"

@@ -11,6 +11,7 @@ from gdncodec.cli.batch import Sizes, plan, run
 from gdncodec.cli.files import is_image, read_source, refuse_existing
 from gdncodec.cli.progress import ProgressLine
 from gdncodec.config import DEFAULT_EFFORT
+from gdncodec.errors import printable
 from gdncodec.files import STREAM, write_data
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _compress(
     write_data(output, data, overwrite=force)
     if not work.quiet:
         for notice in (*image.notices, *_unfilled(target, data)):
-            click.echo(f"{source}: note: {notice}", err=True)
+            click.echo(printable(f"{source}: note: {notice}"), err=True)
         _report(source, output, data, image.pixels.shape, work)
     before = 0 if source == STREAM else source.stat().st_size
     return Sizes(before, len(data), image.pixels[..., 0].size)
@@ -116,12 +117,12 @@ def _unfilled(target: Target | None, data: bytes) -> list[str]:
 def _report(source: Path, output: Path, data: bytes, shape: tuple[int, ...], work: Work) -> None:
     height, width, _ = shape
     bpp = len(data) * 8 / (height * width)
-    line = f"{output}: {len(data)} bytes, {bpp:.3f} bpp"
+    line = f"{printable(output)}: {len(data)} bytes, {bpp:.3f} bpp"
     if source != STREAM:
         size = source.stat().st_size
-        line += f", {len(data) / size:.1%} of {source.name}"
+        line += f", {len(data) / size:.1%} of {printable(source.name)}"
         if len(data) > size:
-            note = f"{source}: note: the result is larger than this file of {size} bytes"
+            note = f"{printable(source)}: note: the result is larger than this file of {size} bytes"
             click.echo(note, err=True)
     lines = [line + work.took]
     if work.verbose:

@@ -10,7 +10,7 @@ from gdncodec.cli import options
 from gdncodec.cli.batch import Sizes, plan, run
 from gdncodec.cli.files import about, is_gdn, read_gdn, refuse_existing, write_output
 from gdncodec.cli.progress import ProgressLine
-from gdncodec.errors import UsageError
+from gdncodec.errors import UsageError, printable
 from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _decompress(
         image = _decoded(source, work, progress, **decoding)
         write_output(output, image, name, force)
     if not work.quiet:
-        text = f"{output}: {image.width} x {image.height}{work.took}"
+        text = f"{printable(output)}: {image.width} x {image.height}{work.took}"
         click.echo(text, err=output == STREAM)
     before, after = (0 if p == STREAM else p.stat().st_size for p in (source, output))
     return Sizes(before, after, image.width * image.height)
@@ -127,7 +127,7 @@ def verify(sources: tuple[Path, ...], recursive: bool, work: Work, **decoding: A
         with ProgressLine("verifying", source, work.quiet) as progress:
             image = _decoded(source, work, progress, **decoding)
         if not work.quiet:
-            click.echo(f"{source}: good, {image.width} x {image.height}{work.took}")
+            click.echo(f"{printable(source)}: good, {image.width} x {image.height}{work.took}")
         size = 0 if source == STREAM else source.stat().st_size
         pixels = image.width * image.height
         return Sizes(size, pixels * len(image.getbands()), pixels)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from gdncodec.errors import FormatError, ModelError, UsageError
+from gdncodec.errors import FormatError, ModelError, UsageError, printable
 from gdncodec.files import STREAM, read_data, write_data
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ __all__ = [
 def refuse_existing(output: Path, force: bool, source: Path) -> None:
     """Raise an error before the work starts if the output cannot be written after it."""
     if output == STREAM:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "closed", "standard output")
         if sys.stdout.isatty():
             msg = "stdout is a terminal; name a file with -o, or redirect the output"
             raise UsageError(msg)
@@ -114,4 +117,4 @@ def write_output(output: Path, image: Image.Image, format_name: str, force: bool
     data, lost = encoded(image, format_name)
     write_data(output, data, overwrite=force)
     for notice in lost:
-        click.echo(f"{output}: {notice}", err=True)
+        click.echo(printable(f"{output}: {notice}"), err=True)

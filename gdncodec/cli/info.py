@@ -10,7 +10,7 @@ import click
 from gdncodec.cli import options
 from gdncodec.cli.facts import facts_of_norms
 from gdncodec.cli.files import about, read_gdn
-from gdncodec.errors import ModelError
+from gdncodec.errors import ModelError, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,4 +86,4 @@ def _print_list(facts: dict[str, Any]) -> None:
     if "overhead" in shown:
         shown["overhead"] = f"{shown['overhead']} bytes"
     for key, value in shown.items():
-        click.echo(f"{key.replace('_', ' '):15} {value}")
+        click.echo(f"{key.replace('_', ' '):15} {printable(value)}")
