@@ -280,7 +280,9 @@ def _check_digest(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) ->
 
 def _packed(model: Model) -> dict[str, NDArray[Any]]:
     """Return the tensors as they are in a file."""
-    contexts = np.frombuffer(zlib.compress(save(model._group("contexts")), 9), np.uint8)
+    # Of an array that is not contiguous, safetensors would write the wrong bytes.
+    inner = {k: np.ascontiguousarray(v) for k, v in model._group("contexts").items()}
+    contexts = np.frombuffer(zlib.compress(save(inner), 9), np.uint8)
     others = {k: v for k, v in model.tensors.items() if not k.startswith("contexts.")}
     return {**others, "contexts": contexts}
 

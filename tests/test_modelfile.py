@@ -36,6 +36,14 @@ def test_a_model_comes_back_as_it_was(model, tmp_path):
         assert again.tensors[name].dtype == array.dtype
 
 
+def test_arrays_that_are_not_contiguous_come_back_too(model, tmp_path):
+    tensors = {k: np.asfortranarray(v) for k, v in model.tensors.items()}
+    save_model(tmp_path / "a.safetensors", dataclasses.replace(model, tensors=tensors), {})
+    again = load_model(ModelEntry(tmp_path / "a.safetensors"))
+    for name, array in model.tensors.items():
+        np.testing.assert_array_equal(again.tensors[name], array)
+
+
 def test_the_fingerprint_covers_all_that_decoding_needs_and_no_more(model):
     for name, array in model.tensors.items():
         other = array.copy()
