@@ -84,8 +84,7 @@ def quality_at(place: float) -> float:
 
 
 def _is_number(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) < 1e9  # type: ignore[operator]
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) < 1e9
 
 
 @dataclasses.dataclass(frozen=True)
