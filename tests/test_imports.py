@@ -20,6 +20,7 @@ ALLOWED = {
     "measures": set(),
     "threads": {"threadpoolctl"},
     "container": set(),
+    "salvage": set(),
     "config": set(),
     "catalog": {"platformdirs"},
     "images": {"PIL", "numpy"},
@@ -36,7 +37,8 @@ ALLOWED = {
 
 # Modules and folders, from the first to the last: each imports only from those before it.
 ORDER = [
-    "_version", "errors", "extras", "files", "measures", "threads", "container", "config",
+    "_version", "errors", "extras", "files", "measures", "threads", "container", "salvage",
+    "config",
     "catalog", "images", "entropy", "norms", "modelchecks", "modelfile", "nn", "engines", "tiles",
     "decoder", "encoder", "codec", "api", "pillow", "compressai", "training", "evaluation", "cli",
     "__main__",

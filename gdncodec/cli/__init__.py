@@ -19,7 +19,7 @@ import click
 
 from gdncodec._version import __version__
 from gdncodec.cli import compare, compress, decompress, evaluate, info, models, options, train
-from gdncodec.cli.failures import EXISTS, explained
+from gdncodec.cli.failures import EXISTS, INCOMPLETE, explained
 from gdncodec.errors import printable
 
 __all__ = ["main"]
@@ -33,6 +33,7 @@ Exit codes:
   4  a .gdn file is damaged or cannot be read
   5  a model is missing or damaged
   6  the output exists (--force overwrites it)
+  7  the output lacks what is damaged in the input (--ignore-errors, --accept-truncated)
   130, 143  stopped by Ctrl-C or SIGTERM; a training run has saved everything
 """
 
@@ -126,8 +127,13 @@ def _end_by_ctrl_c() -> NoReturn:
     sys.exit(128 + signal.SIGINT)
 
 
+class _Warning(click.ClickException):
+    def show(self, file: Any = None) -> None:
+        click.echo(f"Warning: {self.format_message()}", file=file, err=file is None)
+
+
 def _failure(message: str, code: int) -> click.ClickException:
-    failure = click.ClickException(message)
+    failure = (_Warning if code == INCOMPLETE else click.ClickException)(message)
     failure.exit_code = code  # type: ignore[misc]
     return failure
 

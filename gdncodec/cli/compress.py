@@ -8,6 +8,7 @@ import click
 
 from gdncodec.cli import options
 from gdncodec.cli.batch import Sizes, plan, run
+from gdncodec.cli.failures import Incomplete
 from gdncodec.cli.files import is_image, read_source, refuse_existing
 from gdncodec.cli.progress import ProgressLine
 from gdncodec.config import DEFAULT_EFFORT
@@ -37,6 +38,9 @@ __all__ = ["compress"]
 )
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
 @click.option("--frame", type=int, metavar="N", help="Frame or page of the file to take, from 0.")
+@click.option(
+    "--accept-truncated", is_flag=True, help="Take what can be read of a truncated image."
+)
 @options.max_pixels
 @options.model
 @options.force
@@ -98,6 +102,9 @@ def _compress(
         for notice in (*image.notices, *_unfilled(target, data)):
             click.echo(printable(f"{source}: note: {notice}"), err=True)
         _report(source, output, data, image.pixels.shape, work)
+    if image.damage:
+        msg = f"{source}: {image.damage}; what could be read of it is in {output}"
+        raise Incomplete(msg)
     before = 0 if source == STREAM else source.stat().st_size
     return Sizes(before, len(data), image.pixels[..., 0].size)
 

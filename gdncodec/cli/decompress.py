@@ -8,12 +8,21 @@ import click
 
 from gdncodec.cli import options
 from gdncodec.cli.batch import Sizes, plan, run
-from gdncodec.cli.files import about, is_gdn, read_gdn, refuse_existing, write_output
+from gdncodec.cli.failures import Incomplete
+from gdncodec.cli.files import (
+    about,
+    is_gdn,
+    pillow_limit,
+    read_gdn,
+    refuse_existing,
+    write_output,
+)
 from gdncodec.cli.progress import ProgressLine
 from gdncodec.errors import UsageError, printable
 from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from PIL import Image
@@ -31,6 +40,9 @@ __all__ = ["decompress", "verify", "view"]
 @options.skip_existing
 @click.option("--format", "format_name", metavar="NAME", help="Format of the output, such as ppm.")
 @click.option("--region", metavar="X,Y,W,H", help="Decode only this rectangle, in pixels.")
+@click.option(
+    "--ignore-errors", is_flag=True, help="Decode what is intact of a damaged file, rest grey."
+)
 @options.max_pixels
 @options.model
 @options.force
@@ -69,20 +81,26 @@ def _decompress(
     output: Path,
     *,
     format_name: str | None,
+    ignore_errors: bool,
     force: bool,
     work: Work,
     **decoding: Any,
 ) -> Sizes:
     refuse_existing(output, force, source)
+    damages: list[str] = []
     with ProgressLine("decompressing", source, work.quiet) as progress:
         from gdncodec.images.writing import output_format
 
         name = output_format(output, format_name or ("png" if output == STREAM else None))
-        image = _decoded(source, work, progress, **decoding)
+        on_damage = damages.append if ignore_errors else None
+        image = _decoded(source, work, progress, on_damage=on_damage, **decoding)
         write_output(output, image, name, force)
     if not work.quiet:
         text = f"{printable(output)}: {image.width} x {image.height}{work.took}"
         click.echo(text, err=output == STREAM)
+    if damages:
+        msg = f"{source}: {'; '.join(damages)}"
+        raise Incomplete(msg)
     before, after = (0 if p == STREAM else p.stat().st_size for p in (source, output))
     return Sizes(before, after, image.width * image.height)
 
@@ -147,6 +165,7 @@ def _decoded(
     model: str | None,
     max_pixels: int,
     region: str | None = None,
+    on_damage: Callable[[str], None] | None = None,
 ) -> Image.Image:
     """Return the image in a .gdn file."""
     from gdncodec.catalog import find_model
@@ -157,7 +176,10 @@ def _decoded(
     with about(source):
         fingerprint = unpack_header(data).fingerprint
         codec = work.codec(find_model(model)) if model else work.codec_of_file(fingerprint)
-        return codec.decompress_image(data, region=part, max_pixels=max_pixels, progress=progress)
+        with pillow_limit(max_pixels):
+            return codec.decompress_image(
+                data, region=part, max_pixels=max_pixels, progress=progress, on_damage=on_damage
+            )
 
 
 def _region(text: str | None) -> Region | None:

@@ -10,12 +10,19 @@ from gdncodec.errors import (
     printable,
 )
 
-__all__ = ["EXISTS", "explained"]
+__all__ = ["EXISTS", "INCOMPLETE", "Incomplete", "explained"]
 
 EXISTS = 6
 """Exit code where an output exists."""
 
+INCOMPLETE = 7
+"""Exit code where an output was made of a damaged input."""
+
 _CODES = {UsageError: 2, ImageError: 3, FormatError: 4, ModelError: 5}
+
+
+class Incomplete(Exception):
+    """A damaged input was used as far as it goes, because an option asked for that."""
 
 
 def explained(error: BaseException) -> tuple[str, int] | None:
@@ -26,6 +33,8 @@ def explained(error: BaseException) -> tuple[str, int] | None:
     """
     if isinstance(error, GdnCodecError):
         return printable(error), _CODES.get(type(error), 1)
+    if isinstance(error, Incomplete):
+        return printable(error), INCOMPLETE
     if isinstance(error, FileExistsError):
         return printable(f"{error.args[0]} exists; --force overwrites it"), EXISTS
     if isinstance(error, OSError):

@@ -25,6 +25,7 @@ __all__ = [
     "about",
     "is_gdn",
     "is_image",
+    "pillow_limit",
     "read_gdn",
     "read_source",
     "refuse_existing",
@@ -84,22 +85,25 @@ def read_gdn(source: Path) -> bytes:
         raise FormatError(msg) from error
 
 
-def read_source(source: Path, *, frame: int | None, strip: bool, max_pixels: int) -> RasterImage:
+def read_source(
+    source: Path, *, frame: int | None, strip: bool, max_pixels: int, accept_truncated: bool = False
+) -> RasterImage:
     """Return the image in a file, or in standard input."""
     from gdncodec.images.reading import read_image
 
-    with _pillow_limit(max_pixels):
+    with pillow_limit(max_pixels):
         return read_image(
             io.BytesIO(read_data(source)) if source == STREAM else source,
             frame=frame,
             strip=strip,
             max_pixels=max_pixels,
+            accept_truncated=accept_truncated,
         )
 
 
 @contextlib.contextmanager
-def _pillow_limit(max_pixels: int) -> Iterator[None]:
-    """Set Pillow's own limit to --max-pixels while a file is read."""
+def pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Set Pillow's own limit to --max-pixels while a file is read or decoded."""
     from PIL import Image
 
     before = Image.MAX_IMAGE_PIXELS
