@@ -3,7 +3,7 @@
 Usage: python benchmarks/load.py [--rounds N] [--threads N] [--side PIXELS] [--engine NAME]
 
 A round is three calls: it compresses an image at one of five qualities, and decompresses it through
-the codec and through the Pillow plugin. The rounds are done in one thread, and then again in several.
+the codec and through the Pillow plugin. The rounds are done in one thread, and again in several.
 Printed are the resident memory, the open files and the threads of the process after each tenth, and
 how many rounds gave something else than the first one of their quality.
 """

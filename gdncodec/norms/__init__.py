@@ -15,6 +15,7 @@ from __future__ import annotations
 import enum
 import importlib
 import inspect
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -248,9 +249,13 @@ def check_options(spec: str) -> None:
     """
     name, options = parse_norm(spec)
     for key, text in options.items():
-        if key in _RANGES:
-            value = _convert(f"{name}:{key}", text, 0.0)
-            _check_range(name, key, value, text)
+        if key not in _RANGES or text.lower() == "none":
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        _check_range(name, key, value, text)
 
 
 def _check_range(name: str, key: str, value: float, text: str) -> None:
