@@ -75,31 +75,38 @@ def compress(
     return api.compress(image, quality=quality, effort=effort, model=model, device=device)
 
 
-def decompress(data: bytes, *, device: str | None = None) -> NDArray[np.uint8]:
+def decompress(
+    data: bytes, *, device: str | None = None, max_pixels: int | None = None
+) -> NDArray[np.uint8]:
     """Decompress the bytes of a ``.gdn`` file.
 
     Args:
         data: what :func:`compress` returned.
         device: a torch device; None takes the CPU.
+        max_pixels: refuse larger images before anything is allocated; None stands for 268,435,456
+            (2**28). A short file can ask for as many, see ``docs/security.md``: half a second
+            and 9 MB for each megapixel.
 
     Returns:
         uint8 array (H, W, 3) in RGB; three equal channels for a grey image. Transparency is left
         out, and 16 bits are rounded to 8; :func:`open` keeps both.
 
     Raises:
-        FormatError: the data are damaged, truncated, or not a ``.gdn`` file.
-        ModelError: the model that made the file is not api.
+        FormatError: the data are damaged, truncated, too large, or not a ``.gdn`` file.
+        ModelError: the model that made the file is not installed.
     """
     from gdncodec import api
 
-    return api.decompress(data, device=device)
+    limit = api.MAX_PIXELS if max_pixels is None else max_pixels
+    return api.decompress(data, device=device, max_pixels=limit)
 
 
-def open(source: str | os.PathLike[str]) -> Image.Image:
+def open(source: str | os.PathLike[str], *, max_pixels: int | None = None) -> Image.Image:
     """Read a ``.gdn`` file as a Pillow image.
 
     Args:
         source: path of the file.
+        max_pixels: as in :func:`decompress`. Pillow's own limit holds for an alpha channel, too.
 
     Returns:
         An image of mode RGB, RGBA, L, LA, 1 or I;16, as the original was, whose ``info`` holds its
@@ -107,11 +114,11 @@ def open(source: str | os.PathLike[str]) -> Image.Image:
 
     Raises:
         OSError: the file cannot be read.
-        FormatError: it is damaged, truncated, or not a ``.gdn`` file.
-        ModelError: the model that made it is not api.
+        FormatError: it is damaged, truncated, too large, or not a ``.gdn`` file.
+        ModelError: the model that made it is not installed.
     """
     from pathlib import Path
 
     from gdncodec import api
 
-    return api.open_gdn(Path(source))
+    return api.open_gdn(Path(source), api.MAX_PIXELS if max_pixels is None else max_pixels)

@@ -104,16 +104,19 @@ def compress_image(
     return codec_for(find_model(model), device).compress(image, quality, effort=effort)
 
 
-def decompress(data: bytes, *, device: str | None = None) -> NDArray[np.uint8]:
+def decompress(
+    data: bytes, *, device: str | None = None, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
     """See :func:`gdncodec.decompress`."""
     data = bytes(data)
-    pixels = eight_bits(_codec_of(data, device).decompress(data).pixels)
+    decoded = _codec_of(data, device).decompress(data, max_pixels=max_pixels)
+    pixels = eight_bits(decoded.pixels)
     return pixels if pixels.flags.writeable else pixels.copy()
 
 
-def open_gdn(path: Path) -> Image.Image:
+def open_gdn(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """See :func:`gdncodec.open`."""
-    return decompress_image(path.read_bytes())
+    return decompress_image(path.read_bytes(), max_pixels=max_pixels)
 
 
 def decompress_image(

@@ -98,7 +98,7 @@ class ModelEntry:
         """How the model was trained and what it measured; may be empty."""
         try:
             card = json.loads(self.metadata.get("card", "{}"))
-        except ValueError:
+        except (ValueError, RecursionError):
             card = None
         if not isinstance(card, dict):
             msg = f"{self.path}: its card is not a JSON object"

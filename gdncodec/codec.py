@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 from gdncodec.catalog import ModelEntry, find_model
 from gdncodec.config import DEFAULT_EFFORT, DEFAULT_QUALITY, MAX_PIXELS
-from gdncodec.decoder import Decoder
+from gdncodec.decoder import Damage, Decoder
 from gdncodec.encoder.encoder import Encoder
 from gdncodec.engines.choice import open_engine
-from gdncodec.errors import ModelError
 from gdncodec.modelfile import load_model
-from gdncodec.norms import norm_info
 from gdncodec.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -52,13 +50,6 @@ class Codec:
     ) -> None:
         self.entry = model if isinstance(model, ModelEntry) else find_model(model)
         self.model = load_model(self.entry)
-        config = self.model.config
-        try:
-            norm_info(config.norm)
-            norm_info(config.synthesis_norm)
-        except ValueError as error:
-            msg = f"model {self.entry.name} cannot be used: {error}"
-            raise ModelError(msg) from error
         self.engine = open_engine(self.model, engine, device=device, threads=threads)
         self.decoder = Decoder(self.model, self.engine, self.entry.name)
         self.encoder = Encoder(self.model, self.engine, self.decoder, self.entry.name)
@@ -121,6 +112,7 @@ class Codec:
         region: Region | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
+        on_damage: Damage | None = None,
     ) -> RasterImage:
         """Return the image in the bytes of a ``.gdn`` file, or a region of it.
 
@@ -129,6 +121,10 @@ class Codec:
             region: decode only this rectangle, from no more slices than it needs.
             max_pixels: refuse larger images before anything is allocated.
             progress: called with the number of tiles done and of all tiles.
+            on_damage: decode what is intact of a damaged file, make the rest grey, and call this
+                with a line about each part that is lost; None makes damage an error. That a slice
+                is damaged is noticed where its coded words do not end with its last symbol, which
+                is nearly always so.
 
         Raises:
             FormatError: the file is damaged, or larger than allowed.
@@ -138,7 +134,7 @@ class Codec:
         """
         with one_blas_thread():
             return self.decoder.decompress(
-                data, region=region, max_pixels=max_pixels, progress=progress
+                data, region=region, max_pixels=max_pixels, progress=progress, on_damage=on_damage
             )
 
     def decompress_image(
@@ -148,6 +144,7 @@ class Codec:
         region: Region | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
+        on_damage: Damage | None = None,
     ) -> Image.Image:
         """Return what :meth:`decompress` returns as a Pillow image.
 
@@ -155,7 +152,7 @@ class Codec:
         """
         with one_blas_thread():
             return self.decoder.decompress_image(
-                data, region=region, max_pixels=max_pixels, progress=progress
+                data, region=region, max_pixels=max_pixels, progress=progress, on_damage=on_damage
             )
 
     def estimated_bits(self, data: bytes) -> float:

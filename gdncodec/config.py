@@ -83,6 +83,10 @@ def quality_at(place: float) -> float:
     return 100 * (math.sqrt(straight**2 + 4 * _BEND * place) - straight) / (2 * _BEND)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) < 1e9
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Architecture and rate range of one codec.
@@ -128,6 +132,9 @@ class ModelConfig:
             if not isinstance(getattr(self, name), str):
                 msg = f"{name} must be a text, got {getattr(self, name)!r}"
                 raise UsageError(msg)
+            if not getattr(self, name).isprintable():
+                msg = f"{name} must be printable text, got {getattr(self, name)!r}"
+                raise UsageError(msg)
         if type(self.folded) is not bool:
             msg = f"folded must be true or false, got {self.folded!r}"
             raise UsageError(msg)
@@ -136,6 +143,17 @@ class ModelConfig:
             if len(widths) != 3 or not all(type(n) is int and 1 <= n <= 1024 for n in widths):
                 msg = f"{name} must be three numbers from 1 to 1024, got {widths}"
                 raise UsageError(msg)
+        for name in ("latent_channels", "gain_nodes"):
+            if type(getattr(self, name)) is not int:
+                msg = f"{name} must be a whole number, got {getattr(self, name)!r}"
+                raise UsageError(msg)
+        pair = isinstance(self.lambdas, tuple) and len(self.lambdas) == 2
+        if not pair or not all(_is_number(value) for value in self.lambdas):
+            msg = f"lambdas must be two numbers, got {self.lambdas!r}"
+            raise UsageError(msg)
+        if not _is_number(self.pixel_offset):
+            msg = f"pixel_offset must be a number, got {self.pixel_offset!r}"
+            raise UsageError(msg)
         if not 1 <= self.latent_channels <= 1024:
             msg = f"latent_channels must be from 1 to 1024, got {self.latent_channels}"
             raise UsageError(msg)

@@ -7,6 +7,7 @@ __all__ = [
     "ModelError",
     "UsageError",
     "one_line",
+    "printable",
 ]
 
 
@@ -42,4 +43,13 @@ class UsageError(GdnCodecError, ValueError):
 
 def one_line(error: BaseException) -> str:
     """Return what an error says, on one line; the name of its type if it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+class Incomplete(Exception):
+    """A damaged input was used as far as it goes, because an option asked for that."""
+
+
+def printable(text: object) -> str:
+    r"""Return a text of a stranger for a terminal: what it would not print becomes ``\x1b``."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

@@ -38,6 +38,8 @@ def read_data(path: Path) -> bytes:
         OSError: it cannot be read.
     """
     if path == STREAM:
+        if sys.stdin is None:
+            raise OSError(errno.EBADF, "closed", "standard input")
         return sys.stdin.buffer.read()
     if stat.S_ISCHR(path.stat().st_mode):
         raise OSError(errno.EINVAL, "a device, which may never end", str(path))
@@ -52,6 +54,8 @@ def write_data(path: Path, data: bytes, *, overwrite: bool) -> None:
         OSError: the folder is missing, full or not writable.
     """
     if path == STREAM:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "closed", "standard output")
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return

@@ -41,7 +41,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, load_file, save
 
 from gdncodec.config import MID_GREY, ModelConfig, rate_position
@@ -55,8 +55,10 @@ from gdncodec.entropy.contexts import (
     slice_information,
     slice_prices,
 )
-from gdncodec.errors import ModelError
+from gdncodec.errors import ModelError, UsageError, printable
 from gdncodec.files import write_safely
+from gdncodec.modelchecks import check_tensors, largest_contexts
+from gdncodec.norms import check_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,8 +71,8 @@ __all__ = ["Model", "OperatingPoint", "load_model", "save_model"]
 
 _ENCODER_ONLY = ("analysis.", "log_gain")
 
-_LARGEST_CONTEXTS = 1 << 28
-"""Bytes of unpacked contexts above which a model file, which may be anybody's, is refused."""
+_READABLE = {"F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL"}
+"""Types of safetensors that NumPy has."""
 
 
 @dataclass(frozen=True)
@@ -214,18 +216,18 @@ def _between_nodes(log_gain: NDArray[Any], quality: float) -> NDArray[np.float64
 
 
 def load_model(entry: ModelEntry) -> Model:
-    """Read a model file and check it against its own fingerprint.
+    """Read a model file, and check it against its digest, its fingerprint and its configuration.
 
     Raises:
-        ModelError: the file is damaged or incomplete.
+        ModelError: the file is damaged or incomplete, or does not fit its configuration.
     """
     config, stated = entry.config, entry.fingerprint
     try:
-        packed = load_file(entry.path)
+        packed = _tensors_of(entry.path)
         _check_digest(entry.metadata, packed)
-        tensors = _unpacked(packed)
-    except (OSError, SafetensorError, ValueError, zlib.error) as error:
-        msg = f"{entry.path}: damaged model file ({error})"
+        tensors = _unpacked(packed, largest_contexts(config))
+    except (OSError, SafetensorError, ValueError, OverflowError, zlib.error) as error:
+        msg = f"{entry.path}: damaged model file ({printable(error)})"
         raise ModelError(msg) from error
     model = Model(config, tensors)
     if model.fingerprint != stated:
@@ -233,6 +235,16 @@ def load_model(entry: ModelEntry) -> Model:
         raise ModelError(msg)
     _check(model, entry.path)
     return model
+
+
+def _tensors_of(path: Path) -> dict[str, NDArray[Any]]:
+    with safe_open(path, "np") as file:
+        for name in file.keys():  # noqa: SIM118
+            kind = file.get_slice(name).get_dtype()
+            if kind not in _READABLE:
+                msg = f"tensor {name} is of type {kind}"
+                raise ValueError(msg)
+    return load_file(path)
 
 
 def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
@@ -252,7 +264,7 @@ def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
 def _add(digest: hashlib._Hash, name: str, array: NDArray[Any]) -> None:
     array = np.ascontiguousarray(array)
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    digest.update(f"{name},{array.dtype.str},{array.shape}".encode("ascii"))
+    digest.update(f"{name},{array.dtype.str},{array.shape}".encode())
     digest.update(array.data.cast("B") if array.size else b"")
 
 
@@ -275,21 +287,27 @@ def _check_digest(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) ->
 
 def _packed(model: Model) -> dict[str, NDArray[Any]]:
     """Return the tensors as they are in a file."""
-    contexts = np.frombuffer(zlib.compress(save(model._group("contexts")), 9), np.uint8)
+    # Of an array that is not contiguous, safetensors would write the wrong bytes.
+    inner = {k: np.ascontiguousarray(v) for k, v in model._group("contexts").items()}
+    contexts = np.frombuffer(zlib.compress(save(inner), 9), np.uint8)
     others = {k: v for k, v in model.tensors.items() if not k.startswith("contexts.")}
     return {**others, "contexts": contexts}
 
 
-def _unpacked(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _unpacked(tensors: dict[str, NDArray[Any]], largest: int) -> dict[str, NDArray[Any]]:
     """Undo :func:`_packed`; tensors of older files, which were never packed, stay as they are."""
     if "contexts" not in tensors:
         return tensors
     stream = zlib.decompressobj()
-    plain = stream.decompress(tensors.pop("contexts").tobytes(), _LARGEST_CONTEXTS)
+    plain = stream.decompress(tensors.pop("contexts").tobytes(), largest)
     if not stream.eof:
-        msg = f"contexts are cut off, or of more than {_LARGEST_CONTEXTS} bytes"
+        msg = f"contexts are cut off, or of more than {largest} bytes"
         raise ValueError(msg)
-    contexts = load(plain)
+    try:
+        contexts = load(plain)
+    except KeyError as error:
+        msg = f"contexts are of type {error}"
+        raise ValueError(msg) from error
     return {**tensors, **{f"contexts.{name}": array for name, array in contexts.items()}}
 
 
@@ -299,23 +317,19 @@ def _row(quality: float) -> int:
 
 
 def _check(model: Model, path: Path) -> None:
-    m, nodes = model.config.latent_channels, model.config.gain_nodes
-    for name in ("log_gain", "log_inverse_gain"):
-        if name not in model.tensors or model.tensors[name].shape != (nodes, m):
-            msg = f"{path}: {name} is missing or not of shape {(nodes, m)}"
-            raise ModelError(msg)
-    if model.centre.shape != (m,):
-        msg = f"{path}: latent_centre is not of shape {(m,)}"
-        raise ModelError(msg)
     try:
-        tables, contexts = model.tables, model.contexts
-    except TypeError as error:  # an array is missing
-        msg = f"{path}: what entropy coding needs is missing ({error})"
+        check_options(model.config.norm)
+        check_options(model.config.synthesis_norm)
+    except UsageError as error:
+        msg = f"{path}: cannot be used: {printable(error)}"
         raise ModelError(msg) from error
+    try:
+        check_tensors(model.config, model.tensors)
+        tables, contexts = model.tables, model.contexts
     except ModelError as error:
-        msg = f"{path}: damaged, or made by another version of gdncodec ({error})"
+        msg = f"{path}: damaged, or made by another version of gdncodec ({printable(error)})"
         raise ModelError(msg) from error
     chosen = contexts.table_of[contexts.table_of != SILENT]
-    if contexts.table_of.shape[1] != m or (chosen >= tables.halfwidths.size).any():
-        msg = f"{path}: the contexts do not fit the configuration or the tables"
+    if (chosen >= tables.halfwidths.size).any():
+        msg = f"{path}: the contexts do not fit the tables"
         raise ModelError(msg)

@@ -15,6 +15,7 @@ Pillow's limits on the size of images apply before that.
 ``icc_profile`` and ``xmp``, which replace those of the image.
 """
 
+import os
 import threading
 import warnings
 from dataclasses import replace
@@ -32,7 +33,26 @@ __all__ = ["GdnImageFile", "register"]
 
 
 # One lock for all images: an image that holds a lock cannot be pickled.
-_LOADING = threading.Lock()
+_LOADING = threading.RLock()
+
+# A fork waits for imports, which its process could not finish. It must not wait for loading: that
+# may need a lock which the thread that forks has taken by then.
+_IMPORTING = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Let a forked process load images though another thread was loading one."""
+    global _LOADING
+    _LOADING = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_IMPORTING.acquire,
+        after_in_parent=_IMPORTING.release,
+        after_in_child=_IMPORTING.release,
+    )
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class GdnImageFile(ImageFile.ImageFile):
@@ -81,7 +101,8 @@ class GdnImageFile(ImageFile.ImageFile):
         return self.fp.read()
 
     def _decode(self) -> None:
-        from gdncodec.api import decompress_image
+        with _IMPORTING:
+            from gdncodec.api import decompress_image
 
         try:
             # The size passed Pillow's own limits.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from threadpoolctl import OpenBLASController, ThreadpoolController
@@ -80,7 +81,7 @@ def one_blas_thread() -> Iterator[None]:
         yield
     finally:
         with _LOCK:
-            _inside -= 1
+            _inside = max(_inside - 1, 0)
             if _inside == 0:
                 _take_over()
                 _limit.restore_original_limits()
@@ -92,6 +93,26 @@ def _take_over() -> None:
     clear = getattr(OpenBLASController, "clear_controlling_thread", None)
     if clear:
         clear(force=True)
+
+
+def _renew_locks() -> None:
+    """Make usable in a forked process what other threads held, none of which is there any more."""
+    global _LOCK, _inside
+    _LOCK = threading.Lock()
+    if _inside:
+        _inside = 0
+        _take_over()
+        _limit.restore_original_limits()
+        _take_over()
+    for name, module in list(sys.modules.items()):
+        classes = vars(module).values() if name.startswith("gdncodec.") else ()
+        for attribute in [a for c in classes if isinstance(c, type) for a in vars(c).values()]:
+            if isinstance(attribute, cached_property) and hasattr(attribute, "lock"):
+                attribute.lock = threading.RLock()  # before Python 3.12
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 @lru_cache(maxsize=1)

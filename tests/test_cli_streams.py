@@ -65,3 +65,73 @@ def test_bad_streams_get_one_line_and_write_nothing(folder, source, code):
 def test_a_terminal_gets_no_binary_data(folder, monkeypatch):
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
     assert "terminal" in run("compress", "img.png", "-o", "-", code=2).stderr
+
+
+def shell(command, **options):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **options}
+    command = command.replace("gdncodec", f"{sys.executable} -m gdncodec")
+    return subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "code"),
+    [
+        ("gdncodec compress img.png -o - >&-", "standard output: closed", 1),
+        ("gdncodec compress - -o a.gdn <&-", "standard input: closed", 1),
+        ("gdncodec info - <&-", "cannot be read (closed)", 4),
+    ],
+)
+def test_streams_that_are_closed_get_one_line(folder, command, text, code):
+    result = shell(command)
+    assert result.returncode == code
+    assert result.stderr.decode().count("\n") == 1
+    assert text in result.stderr.decode()
+    assert names(folder) == ["img.png"]
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_error(folder):
+    (folder / "img.png").rename("\u65e5.png")
+    result = shell("gdncodec compress *.png", PYTHONIOENCODING="latin-1")
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.startswith(rb"\u65e5.gdn: ")
+
+
+EVIL = "\x1b[2J\x9b1m.png"
+
+
+def test_escape_sequences_in_names_of_files_never_reach_the_terminal(folder):
+    (folder / "img.png").rename(EVIL)
+    Path("no\x1bimage.png").write_bytes(b"")
+    commands = [
+        "compress *.png", "compress *.png", "info *.gdn", "verify *.gdn", "decompress *.gdn",
+        "view *.gdn", "compress *2J*.png", "info no*",
+    ]  # fmt: skip
+    outputs = [shell(f"DISPLAY= gdncodec {command}") for command in commands]
+    assert [output.returncode for output in outputs] == [3, 1, 0, 0, 0, 0, 6, 4]
+    for output in outputs:
+        text = (output.stdout + output.stderr).decode()
+        assert text.replace("\n", "").isprintable(), text
+
+
+def test_escape_sequences_in_models_never_reach_the_terminal(folder, tiny_model, monkeypatch):
+    from safetensors.numpy import load_file, save
+
+    from gdncodec.catalog import ModelEntry
+
+    monkeypatch.setenv("GDNCODEC_MODELS", str(folder))
+    metadata, tensors = ModelEntry(tiny_model).metadata, load_file(tiny_model)
+    evil = "\x1b[2J\x9b"
+    cards = [{"bpp_range": evil}, {"bpp_range": [evil]}, {"bpp_range": [1e400, 2]}, {evil: evil}]
+    for i, card in enumerate(cards):
+        data = save(tensors, {**metadata, "card": json.dumps(card)})
+        (folder / f"{i}{evil}.safetensors").write_bytes(data)
+    config = json.dumps({**json.loads(metadata["config"]), "norm": evil})
+    (folder / "norm.safetensors").write_bytes(save(tensors, {**metadata, "config": config}))
+    for options in ([], ["-v"], ["--quiet"], ["--json", "-v"]):
+        result = run("models", *options)
+        assert (result.stdout + result.stderr).replace("\n", "").isprintable()
+    for name in (f"0{evil}.safetensors", "norm.safetensors", f"{evil}.safetensors"):
+        output = run("compress", "img.png", "--model", name, code=5).stderr
+        assert output.replace("\n", "").isprintable()

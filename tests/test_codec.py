@@ -285,14 +285,17 @@ def test_the_default_model_is_inside_the_project():
     assert find_model().name == "photo"
 
 
-def test_a_model_of_a_norm_that_is_not_registered_says_so(tmp_path, tiny_model):
+def test_a_model_of_a_norm_that_is_not_registered_says_so(tmp_path, tiny_model, monkeypatch):
     import dataclasses
 
     from gdncodec.modelfile import load_model, save_model
+    from gdncodec.norms import NORMS
 
     model = load_model(ModelEntry(tiny_model))
     config = dataclasses.replace(model.config, norm="mine")
-    save_model(tmp_path / "a.safetensors", dataclasses.replace(model, config=config), {})
+    with monkeypatch.context() as registered:
+        registered.setitem(NORMS, "mine", NORMS["gdn1"])
+        save_model(tmp_path / "a.safetensors", dataclasses.replace(model, config=config), {})
     with pytest.raises(ModelError, match="unknown norm 'mine'"):
         Codec(tmp_path / "a.safetensors")
 

@@ -284,6 +284,26 @@ def test_other_networks_of_compressai_are_refused(compressai, tmp_path, kind, re
     assert reason in message
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("g_a.0.weight", torch.zeros(1).expand(5000, 3, 5, 5), "expected four axes of 1 to 1024"),
+        ("g_a.0.bias", torch.full((16,), 1e200, dtype=torch.float64), "not finite in float32"),
+        ("g_a.0.bias", torch.zeros(16, dtype=torch.int64), "of type torch.int64, expected float"),
+        ("g_a.0.bias", torch.zeros(16, dtype=torch.complex64), "of type torch.complex64"),
+        ("g_a.0.bias", torch.zeros(16).to_sparse(), "more than tensors"),
+        ("g_a.1.beta_reparam.pedestal", torch.zeros(1).expand(1 << 40), "pedestal is not"),
+        ("g_a.1.beta_reparam.pedestal", torch.zeros(1, dtype=torch.bool), "pedestal is not"),
+        ("g_a.1.beta_reparam.pedestal", torch.zeros(0), "pedestal is not"),
+    ],
+)
+def test_odd_tensors_are_a_models_error(theirs, folder, tmp_path, name, value, reason):
+    path = tmp_path / "odd.pth"
+    torch.save({**theirs.state_dict(), name: value}, path)
+    assert reason in run(path, code=5)
+    assert not list(folder.glob("*.safetensors"))
+
+
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.99])
 def test_a_truncated_checkpoint_is_refused(checkpoint, tmp_path, share):
     data = checkpoint.read_bytes()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -383,6 +384,82 @@ def test_the_settings_of_a_program_change_nothing_and_are_left_as_they_are(rng):
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def state_of_torch():
+    precisions = [torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark]
+    if hasattr(torch.backends, "fp32_precision"):
+        precisions += [torch.backends.mkldnn.conv.fp32_precision]
+        precisions += [torch.backends.mkldnn.matmul.fp32_precision]
+    return [
+        torch.get_default_dtype(), torch.get_num_threads(), torch.get_deterministic_debug_mode(),
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"), precisions, torch.get_rng_state().tolist(),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def odd_torch():
+    """PyTorch with settings that programs have, and nobody expects."""
+    before, threads = torch.get_default_dtype(), torch.get_num_threads()
+    torch.set_default_dtype(torch.float64)
+    torch.set_deterministic_debug_mode("error")
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.cudnn.benchmark = True
+    torch.set_num_threads(1)
+    torch.manual_seed(7)
+    yield
+    torch.set_default_dtype(before)
+    torch.set_deterministic_debug_mode("default")
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.benchmark = False
+    torch.set_num_threads(threads)
+
+
+def test_no_setting_of_torch_reaches_the_engine_or_is_changed_by_it(rng, request):
+    model, x = made("gdn1"), rng.integers(0, 256, (64, 64, 3), np.uint8)
+
+    def results(engine):
+        transforms = engine.at(50)
+        y = transforms.analysis(x)
+        gradient = transforms.error_gradient(y, x, (slice(64),) * 2)
+        return y, transforms.synthesis(y, 16), gradient, transforms.curvature(y)
+
+    expected = results(TorchEngine(model, threads=1))
+    request.getfixturevalue("odd_torch")
+    state = state_of_torch()
+    for threads in (None, 1, 2):
+        found = results(TorchEngine(model, threads=threads))
+        assert state_of_torch() == state
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours.dtype == theirs.dtype
+            if threads != 2:  # sums of more threads are rounded differently
+                np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_first_use_from_eight_threads_changes_nothing_of_the_programs(rng, odd_torch):
+    model, x = made("gdn1"), rng.integers(0, 256, (64, 64, 3), np.uint8)
+    engine, state = TorchEngine(model), state_of_torch()
+    start = threading.Barrier(8)
+
+    def work(quality):
+        start.wait()
+        transforms = engine.at(quality)
+        return transforms.synthesis(transforms.analysis(x), 16)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(work, [50.0] * 8))
+    assert state_of_torch() == state
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
+@pytest.mark.parametrize("norm", ["frn", "mabn"])
+def test_tensors_that_only_a_layer_knows_are_checked_when_the_engine_opens(norm):
+    model = made("gdn1")
+    config = ModelConfig(**{**vars(model.config), "norm": norm})
+    with pytest.raises(ModelError, match="analysis do not fit its norm"):
+        TorchEngine(Model(config, model.tensors))
 
 
 @pytest.mark.parametrize("engine", [NumpyEngine, openvino_in_float32, TorchEngine])

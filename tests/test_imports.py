@@ -20,10 +20,12 @@ ALLOWED = {
     "measures": set(),
     "threads": {"threadpoolctl"},
     "container": set(),
+    "salvage": set(),
     "config": set(),
     "catalog": {"platformdirs"},
     "images": {"PIL", "numpy"},
     "entropy": {"numpy", "constriction"},
+    "modelchecks": {"numpy"},
     "modelfile": {"numpy", "safetensors"},
     "tiles": {"numpy"},
     "decoder": {"numpy", "PIL"},
@@ -36,9 +38,11 @@ ALLOWED = {
 
 # Modules and folders, from the first to the last: each imports only from those before it.
 ORDER = [
-    "_version", "errors", "extras", "files", "measures", "threads", "container", "config",
-    "catalog", "images", "entropy", "modelfile", "norms", "nn", "engines", "tiles", "decoder",
-    "encoder", "codec", "api", "batch", "pillow", "compressai", "training", "evaluation", "cli",
+    "_version", "errors", "extras", "files", "measures", "threads", "container", "salvage",
+    "config",
+    "catalog", "images", "entropy", "norms", "modelchecks", "modelfile", "nn", "engines", "tiles",
+    "decoder", "encoder", "codec", "api", "batch", "pillow", "compressai", "training", "evaluation",
+    "cli",
     "__main__",
 ]  # fmt: skip
 

@@ -7,11 +7,11 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
-from gdncodec import modelfile
 from gdncodec.catalog import ModelEntry
 from gdncodec.config import ModelConfig
 from gdncodec.entropy.contexts import encode_slice
 from gdncodec.errors import ModelError
+from gdncodec.modelchecks import largest_contexts
 from gdncodec.modelfile import load_model, save_model
 
 
@@ -34,6 +34,14 @@ def test_a_model_comes_back_as_it_was(model, tmp_path):
     for name, array in model.tensors.items():
         np.testing.assert_array_equal(again.tensors[name], array)
         assert again.tensors[name].dtype == array.dtype
+
+
+def test_arrays_that_are_not_contiguous_come_back_too(model, tmp_path):
+    tensors = {k: np.asfortranarray(v) for k, v in model.tensors.items()}
+    save_model(tmp_path / "a.safetensors", dataclasses.replace(model, tensors=tensors), {})
+    again = load_model(ModelEntry(tmp_path / "a.safetensors"))
+    for name, array in model.tensors.items():
+        np.testing.assert_array_equal(again.tensors[name], array)
 
 
 def test_the_fingerprint_covers_all_that_decoding_needs_and_no_more(model):
@@ -166,17 +174,18 @@ def test_damaged_contexts_raise_model_error(model, tmp_path, damage):
         load_model(entry)
 
 
-def test_contexts_that_unpack_to_more_than_any_model_has_raise_model_error(
-    model, tmp_path, monkeypatch
-):
+def test_contexts_unpack_to_no_more_than_a_model_of_the_configuration_has(model, tmp_path):
     entry = ModelEntry(tmp_path / "a.safetensors")
     save_model(entry.path, model, {})
-    size = len(save(model._group("contexts")))
-    monkeypatch.setattr(modelfile, "_LARGEST_CONTEXTS", size)
-    assert load_model(entry).tensors.keys() == model.tensors.keys()
-    monkeypatch.setattr(modelfile, "_LARGEST_CONTEXTS", size - 1)
-    with pytest.raises(ModelError, match=f"damaged .*of more than {size - 1} bytes"):
-        load_model(entry)
+    limit = largest_contexts(model.config)
+    assert len(save(model._group("contexts"))) < limit < 1e5
+    with safe_open(entry.path, "np") as file:
+        metadata = {k: v for k, v in file.metadata().items() if k != "digest"}
+    bomb = zlib.compress(save({"weights": np.zeros(limit, np.uint8)}))
+    tensors = {**load_file(entry.path), "contexts": np.frombuffer(bomb, np.uint8)}
+    entry.path.write_bytes(save(tensors, metadata))
+    with pytest.raises(ModelError, match=f"damaged .*of more than {limit} bytes"):
+        load_model(ModelEntry(entry.path))
 
 
 @pytest.mark.parametrize("name", ["log_gain", "contexts.table_of", "tables.frequencies"])

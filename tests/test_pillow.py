@@ -1,5 +1,6 @@
 import copy
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -271,3 +272,67 @@ def test_images_can_be_copied_and_sent_to_other_processes(file, loaded, again):
         other = again(image)
         assert other.tobytes() == image.tobytes()
         assert (other.mode, other.size, other.info) == (image.mode, image.size, image.info)
+
+
+FORK = """
+import io, os, signal, sys, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+from PIL import Image
+import gdncodec, gdncodec.pillow
+data = sys.stdin.buffer.read()
+inside, forked = threading.Event(), threading.Event()
+
+def load():
+    {work}
+
+thread = threading.Thread(target=load)
+thread.start()
+inside.wait()
+child = os.fork()
+forked.set()
+if child == 0:
+    signal.alarm(60)  # ends a child that hangs
+    Image.open(io.BytesIO(data)).load()
+    gdncodec.decompress(data)
+    os._exit(0)
+thread.join()
+_, status = os.waitpid(child, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+@pytest.mark.parametrize("where", ["the plugin", "the library", "a cached property"])
+def test_a_process_forked_while_a_thread_was_loading_can_load_too(file, where):
+    work = {
+        "the plugin": """
+    from gdncodec import decoder
+    unpack = decoder.unpack
+
+    def slow(data):
+        inside.set()
+        forked.wait()
+        return unpack(data)
+
+    decoder.unpack = slow
+    Image.open(io.BytesIO(data)).load()""",
+        "the library": """
+    from gdncodec import threads
+    with threads.one_blas_thread(), threads._LOCK:
+        inside.set()
+        forked.wait()""",
+        "a cached property": """
+    from gdncodec.api import codec_for
+    from gdncodec.modelfile import OperatingPoint
+    lock = getattr(vars(OperatingPoint)["_plan"], "lock", threading.Lock())
+    with lock:
+        inside.set()
+        forked.wait()""",
+    }[where]
+    run = subprocess.run(
+        [sys.executable, "-c", FORK.replace("{work}", work)],
+        input=file,
+        capture_output=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr.decode()

@@ -203,6 +203,71 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         state.restore(checkpoint)
 
 
+@pytest.fixture(scope="module")
+def last(tmp_path_factory, photo):
+    """The last checkpoint of a short run."""
+    out = tmp_path_factory.mktemp("run")
+    run(options(steps=3), out, [photo])
+    return out / "last.safetensors"
+
+
+def test_no_flipped_bit_of_a_checkpoint_is_resumed_from(last, tmp_path):
+    data = last.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in [*range(0, 400, 7), *rng.integers(0, len(data), 200)]:
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << rng.integers(8)
+        (tmp_path / "a.safetensors").write_bytes(damaged)
+        with pytest.raises(ModelError, match="not a training checkpoint"):
+            load_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_a_flipped_bit_is_noticed_on_resume(folder, images):
+    train(images, "--steps", 2, *TINY)
+    path = folder / "run" / "last.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 64
+    path.write_bytes(data)
+    result = train(images, "--steps", 4, *TINY, "--resume", code=5)
+    assert "last.safetensors: not a training checkpoint (damaged" in result.stderr
+
+
+@pytest.mark.parametrize("part", ["weights", "average", "optimizer", "criterion"])
+def test_numbers_that_are_not_finite_are_not_resumed_from(last, tmp_path, part):
+    checkpoint = load_checkpoint(last)
+    value = getattr(checkpoint, part)
+    if part == "optimizer":
+        value = value["state"][0]
+    next(v for v in value.values() if torch.is_tensor(v)).view(-1)[0] = np.nan
+    save_checkpoint(tmp_path / "a", checkpoint)
+    with pytest.raises(ModelError, match=f"tensor {part}.* not finite"):
+        load_checkpoint(tmp_path / "a")
+
+
+@pytest.mark.parametrize("damage", ["shape", "missing", "type", "count", "criterion"])
+def test_optimisers_that_do_not_fit_are_refused(last, damage):
+    checkpoint = load_checkpoint(last)
+    state, groups = checkpoint.optimizer["state"], checkpoint.optimizer["param_groups"]
+    if damage == "shape":
+        state[0]["exp_avg"] = state[0]["exp_avg"][..., :1]
+    elif damage == "missing":
+        del state[0]["exp_avg_sq"]
+    elif damage == "type":
+        state[0]["step"] = "x"
+    elif damage == "count":
+        groups[0]["params"].pop()
+    else:
+        checkpoint.criterion["usual"] = torch.zeros(5)
+    with pytest.raises(ModelError, match="does not fit the run"):
+        TrainingState(CONFIG, options(steps=4), ALONE).restore(checkpoint)
+
+
+@pytest.mark.parametrize("field", [{"step": "x"}, {"step": -1}, {"minutes": np.nan}])
+def test_counters_are_numbers_from_0(field):
+    with pytest.raises((ValueError, TypeError)):
+        Counters(**field)
+
+
 def test_drawn_crops_are_drawn_in_a_run_and_stay_as_many(folder, images, monkeypatch):
     drawn = []
 

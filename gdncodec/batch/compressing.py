@@ -16,7 +16,7 @@ from gdncodec.batch.files import (
 )
 from gdncodec.batch.outcomes import Outcome
 from gdncodec.config import MAX_PIXELS
-from gdncodec.errors import FormatError, GdnCodecError
+from gdncodec.errors import FormatError, GdnCodecError, Incomplete
 from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Compression:
         model: name or path of a model; None takes the default model.
         frame: which image of a file with several, from 0.
         strip: leave out the metadata.
+        accept_truncated: take what can be read of an image that ends early.
         max_pixels: refuse larger images.
         force: overwrite a file that exists.
         preserve: give the result the times of the input.
@@ -64,6 +65,7 @@ class Compression:
     model: str | None = None
     frame: int | None = None
     strip: bool = False
+    accept_truncated: bool = False
     max_pixels: int = MAX_PIXELS
     force: bool = False
     preserve: bool = True
@@ -75,6 +77,7 @@ class Compression:
         """Compress one file.
 
         Raises:
+            Incomplete: the image is damaged, and what could be read of it was compressed.
             GdnCodecError: the image or the model cannot be read, or what was written not decoded.
             OSError: a file cannot be read or written.
         """
@@ -87,7 +90,13 @@ class Compression:
         if output != source:
             refuse_wrong_suffix(output)
         refuse_existing(output, force, source)
-        image = read_source(source, frame=self.frame, strip=self.strip, max_pixels=self.max_pixels)
+        image = read_source(
+            source,
+            frame=self.frame,
+            strip=self.strip,
+            max_pixels=self.max_pixels,
+            accept_truncated=self.accept_truncated,
+        )
         codec = self.computing.codec(find_model(self.model))
         data = self._data(codec, image, watch)
         before = size_of(source)
@@ -98,6 +107,9 @@ class Compression:
             like = source if self.preserve else None
             check = self._checker(codec, data) if self.check else None
             write_result(output, data, overwrite=force, like=like, check=check)
+        if image.damage:
+            msg = f"{source}: {image.damage}; what could be read of it is in {output}"
+            raise Incomplete(msg)
         header, chunks = unpack(data)
         notices = [*image.notices, *_unfilled(self.target, header, len(data))]
         if len(data) > before and source != STREAM and not kept:

@@ -10,6 +10,7 @@ from gdncodec.batch.computing import Computing
 from gdncodec.batch.files import (
     about,
     check_is_gdn,
+    pillow_limit,
     read_gdn,
     refuse_existing,
     size_of,
@@ -17,9 +18,11 @@ from gdncodec.batch.files import (
 )
 from gdncodec.batch.outcomes import Outcome
 from gdncodec.config import MAX_PIXELS
+from gdncodec.errors import Incomplete
 from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from PIL import Image
@@ -49,9 +52,15 @@ class Decoding:
     computing: Computing = field(default_factory=Computing)
 
     def __call__(
-        self, source: Path, progress: Progress | None = None
+        self,
+        source: Path,
+        progress: Progress | None = None,
+        on_damage: Callable[[str], None] | None = None,
     ) -> tuple[Image.Image, Header, int, str]:
-        """Return the image in a file, the file's header, its bytes, and the engine."""
+        """Return the image in a file, the file's header, its bytes, and the engine.
+
+        See :meth:`gdncodec.codec.Codec.decompress` about ``on_damage``.
+        """
         from gdncodec.catalog import find_model
         from gdncodec.container import unpack_header
 
@@ -62,9 +71,14 @@ class Decoding:
                 codec = self.computing.codec(find_model(self.model))
             else:
                 codec = self.computing.codec_of_file(header.fingerprint)
-            image = codec.decompress_image(
-                data, region=self.region, max_pixels=self.max_pixels, progress=progress
-            )
+            with pillow_limit(self.max_pixels):
+                image = codec.decompress_image(
+                    data,
+                    region=self.region,
+                    max_pixels=self.max_pixels,
+                    progress=progress,
+                    on_damage=on_damage,
+                )
         return image, header, len(data), codec.engine.used
 
 
@@ -75,6 +89,7 @@ class Decompression:
     Args:
         decoding: how to decode.
         format_name: format of the output; None takes that of its suffix.
+        ignore_errors: decode what is intact of a damaged file, and make the rest grey.
         force: overwrite a file that exists.
         preserve: give the result the times of the input.
     """
@@ -83,11 +98,13 @@ class Decompression:
     format_name: str | None = None
     force: bool = False
     preserve: bool = True
+    ignore_errors: bool = False
 
     def __call__(self, job: Job, progress: Progress | None = None) -> Outcome:
         """Decompress one file.
 
         Raises:
+            Incomplete: the file is damaged, and what is intact of it was decompressed.
             GdnCodecError: the file is damaged, or the image cannot be written in the format.
             OSError: a file cannot be written.
         """
@@ -100,9 +117,14 @@ class Decompression:
         refuse_existing(output, force, source)
         format_name = self.format_name or ("png" if output == STREAM else None)
         name = output_format(output, format_name)
-        image, header, before, engine = self.decoding(source, progress)
+        damages: list[str] = []
+        on_damage = damages.append if self.ignore_errors else None
+        image, header, before, engine = self.decoding(source, progress, on_damage)
         data, lost = encoded(image, name)
         write_result(output, data, overwrite=force, like=source if self.preserve else None)
+        if damages:
+            msg = f"{source}: {'; '.join(damages)}"
+            raise Incomplete(msg)
         return Outcome(
             source,
             output,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "about",
     "check_is_gdn",
+    "pillow_limit",
     "read_gdn",
     "read_source",
     "refuse_existing",
@@ -34,6 +36,8 @@ __all__ = [
 def refuse_existing(output: Path, force: bool, source: Path) -> None:
     """Raise an error before the work starts if the output cannot be written after it."""
     if output == STREAM:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "closed", "standard output")
         if sys.stdout.isatty():
             msg = "stdout is a terminal; name a file with -o, or redirect the output"
             raise UsageError(msg)
@@ -107,22 +111,25 @@ def check_is_gdn(source: Path) -> None:
             unpack_header(start)
 
 
-def read_source(source: Path, *, frame: int | None, strip: bool, max_pixels: int) -> RasterImage:
+def read_source(
+    source: Path, *, frame: int | None, strip: bool, max_pixels: int, accept_truncated: bool = False
+) -> RasterImage:
     """Return the image in a file, or in standard input."""
     from gdncodec.images.reading import read_image
 
-    with _pillow_limit(max_pixels):
+    with pillow_limit(max_pixels):
         return read_image(
             io.BytesIO(read_data(source)) if source == STREAM else source,
             frame=frame,
             strip=strip,
             max_pixels=max_pixels,
+            accept_truncated=accept_truncated,
         )
 
 
 @contextlib.contextmanager
-def _pillow_limit(max_pixels: int) -> Iterator[None]:
-    """Set Pillow's own limit to --max-pixels while a file is read."""
+def pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Set Pillow's own limit to --max-pixels while a file is read or decoded."""
     from PIL import Image
 
     before = Image.MAX_IMAGE_PIXELS

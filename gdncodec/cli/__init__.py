@@ -5,6 +5,7 @@ so that help, lists and usage errors appear at once.
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -28,8 +29,8 @@ from gdncodec.cli import (
     options,
     train,
 )
-from gdncodec.cli.failures import EXISTS, explained
-from gdncodec.cli.text import printable
+from gdncodec.cli.failures import EXISTS, INCOMPLETE, explained
+from gdncodec.errors import printable
 
 __all__ = ["main"]
 
@@ -42,6 +43,7 @@ Exit codes:
   4  a .gdn file is damaged or cannot be read
   5  a model is missing or damaged
   6  the output exists (--force overwrites it)
+  7  the output lacks what is damaged in the input (--ignore-errors, --accept-truncated)
   130, 143  stopped by Ctrl-C or SIGTERM; a training run has saved everything
 """
 
@@ -59,6 +61,7 @@ class _Commands(click.Group):
         return super().get_command(ctx, _OTHER_NAMES.get(cmd_name, cmd_name))
 
     def invoke(self, ctx: click.Context) -> Any:
+        _show_any_text()
         try:
             with warnings.catch_warnings(), _ended_by_signals():
                 warnings.filterwarnings("ignore", module="PIL")  # of damaged or large images
@@ -69,7 +72,8 @@ class _Commands(click.Group):
             _end_by_ctrl_c()
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "gdncodec"
-            message = f"{error.format_message()} (see {where} --help)"
+            lines = error.format_message().expandtabs().splitlines()
+            message = "\n".join(map(printable, lines)) + f" (see {where} --help)"
             raise _failure(message, 2) from error
         except BrokenPipeError:
             raise  # click ends quietly when the reader of a pipe has gone
@@ -92,7 +96,14 @@ def _bug(error: Exception, ctx: click.Context) -> click.ClickException:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["no message"])[0]
+    return printable((str(error).splitlines() or ["no message"])[0])
+
+
+def _show_any_text() -> None:
+    """Print what the terminal's encoding cannot show as backslash sequences; it is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager
@@ -126,8 +137,13 @@ def _end_by_ctrl_c() -> NoReturn:
     sys.exit(128 + signal.SIGINT)
 
 
+class _Warning(click.ClickException):
+    def show(self, file: Any = None) -> None:
+        click.echo(f"Warning: {self.format_message()}", file=file, err=file is None)
+
+
 def _failure(message: str, code: int) -> click.ClickException:
-    failure = click.ClickException(printable(message))
+    failure = (_Warning if code == INCOMPLETE else click.ClickException)(message)
     failure.exit_code = code  # type: ignore[misc]
     return failure
 

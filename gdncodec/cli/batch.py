@@ -18,9 +18,9 @@ from gdncodec.batch.workers import in_parallel
 from gdncodec.cli import options
 from gdncodec.cli.failures import explained
 from gdncodec.cli.progress import BatchLine, ProgressLine
-from gdncodec.cli.text import printable, size_text
+from gdncodec.cli.text import size_text
 from gdncodec.engines.choice import ENGINES
-from gdncodec.errors import UsageError
+from gdncodec.errors import UsageError, printable
 from gdncodec.files import STREAM
 from gdncodec.threads import processors
 

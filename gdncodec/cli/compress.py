@@ -33,6 +33,9 @@ __all__ = ["compress"]
 )
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
 @click.option("--frame", type=int, metavar="N", help="Frame or page of the file to take, from 0.")
+@click.option(
+    "--accept-truncated", is_flag=True, help="Take what can be read of a truncated image."
+)
 @options.max_pixels
 @options.model
 @options.force

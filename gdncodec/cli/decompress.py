@@ -30,6 +30,9 @@ __all__ = ["decompress", "verify", "view"]
 @options.suffix
 @click.option("--format", "format_name", metavar="NAME", help="Format of the output, such as ppm.")
 @click.option("--region", metavar="X,Y,W,H", help="Decode only this rectangle, in pixels.")
+@click.option(
+    "--ignore-errors", is_flag=True, help="Decode what is intact of a damaged file, rest grey."
+)
 @options.max_pixels
 @options.model
 @options.force
@@ -42,6 +45,7 @@ def decompress(
     format_name: str | None,
     force: bool,
     preserve: bool,
+    ignore_errors: bool,
     region: str | None,
     batch: Batch,
     work: Work,
@@ -68,7 +72,7 @@ def decompress(
     )
     options.refuse_suffix(suffix, output, jobs)
     decoding = Decoding(region=_region(region), computing=batch.computing(work, jobs), **chosen)
-    decompression = Decompression(decoding, format_name, force, preserve)
+    decompression = Decompression(decoding, format_name, force, preserve, ignore_errors)
     do("decompressing", jobs, decompression, batch, work, _lines)
 
 

@@ -7,15 +7,20 @@ from gdncodec.errors import (
     FormatError,
     GdnCodecError,
     ImageError,
+    Incomplete,
     ModelError,
     UsageError,
     one_line,
+    printable,
 )
 
-__all__ = ["EXISTS", "explained"]
+__all__ = ["EXISTS", "INCOMPLETE", "explained"]
 
 EXISTS = 6
 """Exit code where an output exists."""
+
+INCOMPLETE = 7
+"""Exit code where an output was made of a damaged input."""
 
 _CODES = {UsageError: 2, ImageError: 3, FormatError: 4, ModelError: 5}
 
@@ -23,17 +28,20 @@ _CODES = {UsageError: 2, ImageError: 3, FormatError: 4, ModelError: 5}
 def explained(error: BaseException) -> tuple[str, int] | None:
     """Return the line and the exit code for an error of this package or of the system.
 
-    None stands for any other error, which is a bug.
+    None stands for any other error, which is a bug. Names and texts out of files are in the line
+    without what a terminal would obey.
     """
     if isinstance(error, GdnCodecError):
-        return _with_detail(error), _CODES.get(type(error), 1)
+        return printable(_with_detail(error)), _CODES.get(type(error), 1)
+    if isinstance(error, Incomplete):
+        return printable(error), INCOMPLETE
     if isinstance(error, FileExistsError):
-        return f"{error.args[0]} exists; --force overwrites it", EXISTS
+        return printable(f"{error.args[0]} exists; --force overwrites it"), EXISTS
     if isinstance(error, OSError):
         text = error.strerror or one_line(error)
-        return f"{error.filename}: {text}" if error.filename else text, 1
+        return printable(f"{error.filename}: {text}" if error.filename else text), 1
     if _is_out_of_memory(error):
-        return f"out of memory ({(str(error).splitlines() or ['no message'])[0]})", 1
+        return printable(f"out of memory ({(str(error).splitlines() or ['no message'])[0]})"), 1
     return None
 
 
@@ -47,4 +55,6 @@ def _with_detail(error: GdnCodecError) -> str:
 def _is_out_of_memory(error: BaseException) -> bool:
     """Tell whether memory is short; PyTorch has a type of its own for that, or only a text."""
     by_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return by_type or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    # A library that finds no room; torch, if it is there already.
+    texts = {ImportError: "failed to map segment", RuntimeError: "can't allocate memory"}
+    return by_type or any(isinstance(error, t) and text in str(error) for t, text in texts.items())

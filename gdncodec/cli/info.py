@@ -16,7 +16,7 @@ from gdncodec.cli import options
 from gdncodec.cli.batch import Batch, batching, do
 from gdncodec.cli.facts import facts_of_norms
 from gdncodec.cli.options import Work
-from gdncodec.errors import ModelError
+from gdncodec.errors import ModelError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,4 +124,4 @@ def _list(facts: Mapping[str, Any]) -> list[str]:
     shown = {**facts, "model": facts["model"] or "not installed", "chunks": chunks}
     if "overhead" in shown:
         shown["overhead"] = f"{shown['overhead']} bytes"
-    return [f"{key.replace('_', ' '):15} {value}" for key, value in shown.items()]
+    return [f"{key.replace('_', ' '):15} {printable(value)}" for key, value in shown.items()]

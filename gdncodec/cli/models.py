@@ -11,7 +11,7 @@ from gdncodec.cli.export_model import export_model
 from gdncodec.cli.facts import facts_of_norms
 from gdncodec.cli.import_model import import_model
 from gdncodec.cli.user_models import path_for
-from gdncodec.errors import ModelError, UsageError
+from gdncodec.errors import ModelError, UsageError, printable
 from gdncodec.files import read_data, write_data
 
 __all__ = ["models"]
@@ -32,7 +32,7 @@ def models(ctx: click.Context, as_json: bool, verbose: bool, quiet: bool) -> Non
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif quiet:
-        click.echo("".join(f"{row['name']}\n" for row in rows), nl=False)
+        click.echo("".join(f"{printable(row['name'])}\n" for row in rows), nl=False)
     else:
         _print_table(rows, verbose)
 
@@ -83,7 +83,7 @@ def _rows(with_cards: bool) -> list[dict[str, Any]]:
         try:
             config, card, fingerprint = entry.config, entry.card, entry.fingerprint.hex()
         except ModelError as error:
-            click.echo(f"Skipped: {error}", err=True)
+            click.echo(f"Skipped: {printable(error)}", err=True)
             continue
         rows.append(
             {
@@ -115,8 +115,8 @@ def _print_table(rows: list[dict[str, Any]], verbose: bool) -> None:
         bpp = "-".join(f"{b:.2f}" for b in row["bpp"] or []) or "?"
         norms = " / ".join(dict.fromkeys([row["norm"], row["synthesis_norm"]]))
         size = f"{row['bytes'] / 1e6:.1f} MB"
-        facts = f"{row['name']:12} {bpp:10} {norms:12} {size:>8}  {row['fingerprint']}"
-        click.echo(f"{facts}  {row['path']}")
+        facts = f"{printable(row['name']):12} {bpp:10} {norms:12} {size:>8}  {row['fingerprint']}"
+        click.echo(f"{facts}  {printable(row['path'])}")
         if verbose:
             quality = "0 to 100" if row["quality"] is None else f"{row['quality']:g} only"
             click.echo(f"{'':12} quality {quality}, {row['tile_class']}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gdncodec.errors import printable
 from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ class ProgressLine(contextlib.AbstractContextManager["ProgressLine"]):
     """
 
     def __init__(self, doing: str, source: Path, quiet: bool) -> None:
-        self._what = f"{doing} {'the input' if source == STREAM else source.name}"
+        self._what = f"{doing} {'the input' if source == STREAM else printable(source.name)}"
         self._state = "..."
         self._width = 0  # of the line that is shown
         self._shown = False
         self._timer = threading.Timer(_PATIENCE, self._show)
         self._timer.daemon = True
-        if not quiet and sys.stderr.isatty():
+        if not quiet and sys.stderr and sys.stderr.isatty():
             self._timer.start()
 
     def __call__(self, done: int, total: int) -> None:

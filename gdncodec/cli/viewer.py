@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from gdncodec.errors import printable
 from gdncodec.files import write_data
 from gdncodec.images.writing import encoded
 
@@ -52,6 +53,8 @@ def write_view(image: Image.Image, name: str, facts: str) -> tuple[Path, Path]:
     folder = Path(tempfile.mkdtemp(prefix="gdncodec-"))
     png, page = folder / "image.png", folder / "image.html"
     write_data(png, encoded(image, "PNG")[0], overwrite=False)
-    text = _PAGE.format(title=html.escape(name), facts=html.escape(facts), source=png.name)
+    text = _PAGE.format(
+        title=html.escape(printable(name)), facts=html.escape(facts), source=png.name
+    )
     write_data(page, text.encode(), overwrite=False)
     return png, page

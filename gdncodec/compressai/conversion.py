@@ -125,8 +125,9 @@ def _config(state: dict[str, Tensor], metric: Metric, trade_off: float) -> Model
         if name not in state:
             msg = f"{name} is missing"
             raise ModelError(msg)
-        if state[name].ndim != 4:
-            msg = f"{name} has shape {tuple(state[name].shape)}, expected four axes"
+        shape = tuple(state[name].shape)
+        if len(shape) != 4 or not all(1 <= n <= 1024 for n in shape):
+            msg = f"{name} has shape {shape}, expected four axes of 1 to 1024"
             raise ModelError(msg)
         return state[name].shape[axis]
 
@@ -180,9 +181,8 @@ def _check(state: dict[str, Tensor], config: ModelConfig) -> None:
         if not known:
             msg = f"{name} is not part of one"
             raise ModelError(msg)
-        if known[0] is not None and not ((state[name] / known[0] - 1).abs() < 1e-5).all():
-            msg = f"{name} is not {known[0]:.6g}"
-            raise ModelError(msg)
+        if known[0] is not None:
+            _check_constant(name, state[name], known[0])
     for name, shape in shapes.items():
         if name not in state:
             msg = f"{name} is missing"
@@ -190,9 +190,23 @@ def _check(state: dict[str, Tensor], config: ModelConfig) -> None:
         if state[name].shape != shape:
             msg = f"{name} has shape {tuple(state[name].shape)}, expected {shape}"
             raise ModelError(msg)
-        if not state[name].isfinite().all():
-            msg = f"{name} holds numbers that are not finite"
+        if not _is_plain(state[name]):
+            msg = f"{name} is of type {state[name].dtype}, expected floating point, dense"
             raise ModelError(msg)
+        if not state[name].float().isfinite().all():
+            msg = f"{name} holds numbers that are not finite in float32"
+            raise ModelError(msg)
+
+
+def _is_plain(value: Tensor) -> bool:
+    return value.is_floating_point() and value.layout is torch.strided and not value.is_meta
+
+
+def _check_constant(name: str, value: Tensor, expected: float) -> None:
+    good = value.numel() == 1 and _is_plain(value)
+    if not good or not (value.float() / expected - 1).abs().item() < 1e-5:
+        msg = f"{name} is not {expected:.6g}"
+        raise ModelError(msg)
 
 
 def _convert(state: dict[str, Tensor], config: ModelConfig) -> tuple[Model, dict[str, float]]:

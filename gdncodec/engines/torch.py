@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +9,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from gdncodec.errors import ModelError, UsageError
+from gdncodec.engines.torch_state import Undrawn, own_state
+from gdncodec.errors import ModelError, UsageError, one_line
 from gdncodec.nn.inference import prepare_inference
 from gdncodec.nn.transforms import Transform, analysis, synthesis
+from gdncodec.norms import norm_info
 from gdncodec.threads import bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -33,7 +35,7 @@ class TorchEngine:
     Args:
         model: the codec.
         device: a torch device; None takes the CPU.
-        threads: number of CPU threads, for the whole process; None leaves it as it is.
+        threads: number of CPU threads; None takes as many as the program has set.
 
     Raises:
         UsageError: the device is unknown or not available.
@@ -43,8 +45,7 @@ class TorchEngine:
 
     def __init__(self, model: Model, device: str | None = None, threads: int | None = None) -> None:
         self._model, self.threads = model, threads
-        if threads is not None:
-            torch.set_num_threads(bounded(threads))
+        self._threads = None if threads is None else bounded(threads)
         self.pixel_offset = model.config.pixel_offset
         """What is subtracted from samples in [0, 1] before the analysis."""
         try:
@@ -55,6 +56,9 @@ class TorchEngine:
             msg = f"device {device!r} cannot be used: {reason}"
             raise UsageError(msg) from error
         self._last: TorchTransforms | None = None
+        norms = (model.config.norm, model.config.synthesis_norm)
+        if any(norm_info(norm).state is None for norm in norms):
+            _ = self.analysis, self.synthesis  # only the layers know whether their tensors fit
 
     def at(self, quality: float, pixels: int | None = None) -> TorchTransforms:
         """Return the transforms at one quality, 0 to 100; the last ones are kept."""
@@ -62,6 +66,10 @@ class TorchEngine:
         if last is None or last.quality != quality:
             last = self._last = TorchTransforms(self, quality)
         return last
+
+    def own_state(self) -> AbstractContextManager[None]:
+        """Return a context in which to compute, whatever the program has set for itself."""
+        return own_state(self.device, self._threads)
 
     @cached_property
     def analysis(self) -> Transform:
@@ -75,29 +83,16 @@ class TorchEngine:
 
     def _load(self, name: str) -> Transform:
         build = analysis if name == "analysis" else synthesis
-        # Not on the meta device: its first use takes 0.8 s, drawing unused weights 0.01 s.
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+        with self.own_state(), torch.device("cpu"), Undrawn(), torch.inference_mode(False):
             net = build(self._model.config)
             weights = {k: torch.from_numpy(v) for k, v in self._model.network(name).items()}
             try:
                 net.load_state_dict(weights, assign=True)
             except RuntimeError as error:
-                msg = f"the tensors of the {name} do not fit the model's configuration"
+                msg = f"the tensors of the {name} do not fit its norm: {one_line(error)}"
                 raise ModelError(msg) from error
             net = net.to(self.device).to(memory_format=torch.channels_last)
         return net.eval().requires_grad_(False)
-
-
-@contextmanager
-def _own_state(device: torch.device) -> Iterator[None]:
-    """Compute in float32 whatever the program has set, and leave its settings as they were."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
 
 
 class TorchTransforms:
@@ -116,7 +111,7 @@ class TorchTransforms:
     def analysis(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Return the latent (M, H/16, W/16) of an image (H, W, 3)."""
         peak = np.iinfo(x.dtype).max
-        with _own_state(self._device), torch.inference_mode():
+        with self._engine.own_state(), torch.inference_mode():
             pixels = torch.from_numpy(x if peak == 255 else x.astype(np.float32))
             pixels = pixels.to(self._device).permute(2, 0, 1)[None]
             y = self._analysis(pixels.float() / peak - self._offset)[0]
@@ -126,7 +121,7 @@ class TorchTransforms:
     def synthesis(self, y: NDArray[np.float32], depth: int = 8) -> NDArray[Any]:
         """Return the image (H, W, 3) of a latent (M, H/16, W/16), with 8 or 16 bits per sample."""
         peak, dtype = (255, torch.uint8) if depth == 8 else (65535, torch.int32)
-        with _own_state(self._device), torch.inference_mode():
+        with self._engine.own_state(), torch.inference_mode():
             latent = torch.from_numpy(y).to(self._device)
             x_hat = self._synthesis(latent[None])[0] + self._offset
             pixels = (x_hat * peak).round_().clamp_(0, peak).to(dtype)
@@ -164,7 +159,7 @@ class TorchTransforms:
     def _gradient(
         self, y: NDArray[np.float32], of: Callable[[torch.Tensor], torch.Tensor]
     ) -> NDArray[np.float32]:
-        with _own_state(self._device), torch.inference_mode(False), torch.enable_grad():
+        with self._engine.own_state(), torch.inference_mode(False), torch.enable_grad():
             latent = torch.from_numpy(y).to(self._device)[None].requires_grad_()
             (gradient,) = torch.autograd.grad(of(self._differentiable(latent)), latent)
         return gradient[0].cpu().numpy()
@@ -173,16 +168,16 @@ class TorchTransforms:
 
     @cached_property
     def _analysis(self) -> nn.Module:
-        with torch.inference_mode(False):
+        with self._engine.own_state(), torch.inference_mode(False):
             return prepare_inference(self._engine.analysis.at(self.quality))
 
     @cached_property
     def _synthesis(self) -> nn.Module:
-        with torch.inference_mode(False):
+        with self._engine.own_state(), torch.inference_mode(False):
             return prepare_inference(self._engine.synthesis.at(self.quality))
 
     @cached_property
     def _differentiable(self) -> nn.Module:
         """The synthesis, without the operations in place that make it faster."""
-        with torch.inference_mode(False):
+        with self._engine.own_state(), torch.inference_mode(False):
             return self._engine.synthesis.at(self.quality)

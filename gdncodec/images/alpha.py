@@ -69,6 +69,12 @@ def unpack_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
             msg = f"it is a PNG file of mode {image.mode}"
             raise ValueError(msg)
         return np.asarray(image.convert("L"))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = Image.MAX_IMAGE_PIXELS
+        msg = (
+            f"the alpha channel is over Pillow's limit of {limit}; Image.MAX_IMAGE_PIXELS raises it"
+        )
+        raise FormatError(msg) from error
     except (OSError, ValueError, SyntaxError, LookupError, struct.error) as error:
         msg = f"the alpha channel is damaged ({error})"
         raise FormatError(msg) from error

@@ -82,6 +82,7 @@ class RasterImage:
         depth: bits per sample of the source image: 8, 16, or 1 for black and white.
         alpha: (H, W) uint8, or None for an image without transparency.
         notices: what of the source was not kept, one line each.
+        damage: why the source could be read in part only, and nevertheless was; usually empty.
     """
 
     pixels: NDArray[Any]
@@ -90,6 +91,7 @@ class RasterImage:
     depth: int = 8
     alpha: NDArray[np.uint8] | None = None
     notices: tuple[str, ...] = ()
+    damage: str = ""
 
 
 def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from gdncodec.container import ColorMode
 from gdncodec.errors import ImageError, one_line
@@ -52,6 +52,7 @@ def read_image(
     frame: int | None = None,
     strip: bool = False,
     max_pixels: int | None = None,
+    accept_truncated: bool = False,
 ) -> RasterImage:
     """Read an image file.
 
@@ -61,11 +62,15 @@ def read_image(
         strip: leave out the metadata, after applying them to the pixels: the EXIF orientation, and
             the ICC profile by a conversion to sRGB.
         max_pixels: refuse larger images before anything is allocated.
+        accept_truncated: take what Pillow can read of a file that ends early, or is damaged; the
+            rest is grey or black. Sets Pillow's ``LOAD_TRUNCATED_IMAGES`` meanwhile.
 
     Raises:
         ImageError: not an image, damaged, too large, or of a kind that is not supported.
     """
     name = str(source) if isinstance(source, Path) else "the input"
+    if accept_truncated:
+        return _in_part(source, name, frame=frame, strip=strip, max_pixels=max_pixels)
     try:
         with Image.open(source) as image:
             if max_pixels is not None and image.width * image.height > max_pixels:
@@ -90,6 +95,21 @@ def read_image(
     except _DAMAGED as error:
         msg = f"{name}: cannot be read ({one_line(error)})"
         raise ImageError(msg) from error
+
+
+def _in_part(source: Path | BinaryIO, name: str, **how: Any) -> RasterImage:
+    try:
+        return read_image(source, **how)
+    except ImageError as error:
+        reason = str(error).removeprefix(f"{name}: ")
+    if not isinstance(source, Path):
+        source.seek(0)
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        return replace(read_image(source, **how), damage=reason)
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def from_pil(image: Image.Image, *, frame: int | None = None, strip: bool = False) -> RasterImage:
@@ -181,6 +201,15 @@ def _from_16_bits(image: Image.Image, metadata: Metadata, notices: list[str]) ->
 
 def _array(image: Image.Image) -> NDArray[Any]:
     """Return (H, W, bands), in strips, because Pillow's own conversion holds three copies."""
+    try:
+        return _in_strips(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = Image.MAX_IMAGE_PIXELS
+        msg = f"it is over Pillow's limit of {limit} pixels; Image.MAX_IMAGE_PIXELS raises it"
+        raise ImageError(msg) from error
+
+
+def _in_strips(image: Image.Image) -> NDArray[Any]:
     first = np.asarray(image.crop((0, 0, 1, 1)))
     array = np.empty((image.height, image.width, *first.shape[2:]), first.dtype)
     for top, bottom in _strips(image.height):

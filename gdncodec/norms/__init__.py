@@ -15,8 +15,9 @@ from __future__ import annotations
 import enum
 import importlib
 import inspect
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gdncodec.errors import UsageError
 
@@ -25,7 +26,21 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["NORMS", "NormInfo", "TileClass", "make_norm", "norm_info", "parse_norm"]
+__all__ = [
+    "NORMS",
+    "NormInfo",
+    "TileClass",
+    "check_options",
+    "make_norm",
+    "norm_info",
+    "parse_norm",
+]
+
+State = dict[str, tuple[int | Literal["C"], ...]]
+
+_AFFINE: State = {"weight": ("C",), "bias": ("C",)}
+_RUNNING: State = {"running_mean": ("C",), "running_var": ("C",)}
+_GATE: State = {"weight": ("C",), "bias": ("C",), "mix": ("C", 2), **_RUNNING}
 
 
 class TileClass(enum.Enum):
@@ -52,6 +67,8 @@ class NormInfo:
             the others; without it a codec with frozen affine layers would be linear.
         needs_batch_statistics: in training the output depends on the other images of the batch.
         minimum_batch: smallest training batch; a smaller one raises ValueError.
+        state: the tensors of the layer in a model file: their names, and of each the axes, C or a
+            number. None if they depend on options, or are unknown: then only the layer checks them.
     """
 
     layer: str | Callable[..., nn.Module]
@@ -60,6 +77,7 @@ class NormInfo:
     own_nonlinearity: bool = False
     needs_batch_statistics: bool = False
     minimum_batch: int = 1
+    state: State | None = None
 
     def load(self) -> Callable[..., nn.Module]:
         """Return the layer's class, importing its module if needed."""
@@ -76,37 +94,48 @@ NORMS: dict[str, NormInfo] = {
         TileClass.POINTWISE,
         "divisive, x / sqrt(beta + gamma x^2)",
         own_nonlinearity=True,
+        state={"beta": ("C",), "gamma": ("C", "C")},
     ),
     "gdn1": NormInfo(
         "gdncodec.norms.gdn:GDN1",
         TileClass.POINTWISE,
         "divisive without the root, x / (beta + gamma |x|)",
         own_nonlinearity=True,
+        state={"beta": ("C",), "gamma": ("C", "C")},
     ),
-    "none": NormInfo("gdncodec.norms.none:NoNorm", TileClass.POINTWISE, "no normalisation"),
+    "none": NormInfo(
+        "gdncodec.norms.none:NoNorm", TileClass.POINTWISE, "no normalisation", state={}
+    ),
     "channel": NormInfo(
         "gdncodec.norms.channel:ChannelNorm",
         TileClass.POINTWISE,
         "mean and variance across channels at each position",
+        state=_AFFINE,
     ),
     "batch": NormInfo(
         "gdncodec.norms.batch:BatchNorm",
         TileClass.FROZEN_AFFINE,
         "mean and variance of the batch",
         needs_batch_statistics=True,
+        state={**_AFFINE, **_RUNNING},
     ),
     "layer": NormInfo(
-        "gdncodec.norms.group:LayerNorm", TileClass.WHOLE_IMAGE, "mean and variance of the image"
+        "gdncodec.norms.group:LayerNorm",
+        TileClass.WHOLE_IMAGE,
+        "mean and variance of the image",
+        state=_AFFINE,
     ),
     "instance": NormInfo(
         "gdncodec.norms.group:InstanceNorm",
         TileClass.WHOLE_IMAGE,
         "mean and variance of each channel",
+        state=_AFFINE,
     ),
     "group": NormInfo(
         "gdncodec.norms.group:GroupNorm",
         TileClass.WHOLE_IMAGE,
         "mean and variance of groups of channels",
+        state=_AFFINE,
     ),
     "frn": NormInfo(
         "gdncodec.norms.frn:FilterResponseNorm",
@@ -125,6 +154,7 @@ NORMS: dict[str, NormInfo] = {
         TileClass.WHOLE_IMAGE,
         "learned mix of instance, layer and batch",
         needs_batch_statistics=True,
+        state={**_AFFINE, **_RUNNING, "mean_weight": (3,), "var_weight": (3,)},
     ),
     "selfnorm": NormInfo(
         "gdncodec.norms.selfnorm:SelfNorm",
@@ -132,12 +162,14 @@ NORMS: dict[str, NormInfo] = {
         "gates from mean and deviation of each channel",
         needs_batch_statistics=True,
         minimum_batch=2,
+        state={f"g.{name}": axes for name, axes in _GATE.items()},
     ),
     "crossnorm": NormInfo(
         "gdncodec.norms.crossnorm:CrossNorm",
         TileClass.POINTWISE,
         "statistics swapped within the batch, in training only",
         needs_batch_statistics=True,
+        state={},
     ),
     "sncn": NormInfo(
         "gdncodec.norms.sncn:SNCN",
@@ -145,6 +177,7 @@ NORMS: dict[str, NormInfo] = {
         "crossnorm, then selfnorm",
         needs_batch_statistics=True,
         minimum_batch=2,
+        state={f"self_norm.g.{name}": axes for name, axes in _GATE.items()},
     ),
 }
 """Every norm by its name."""
@@ -203,11 +236,33 @@ def make_norm(spec: str, channels: int, *, inverse: bool = False) -> nn.Module:
             msg = f"norm {name} has no option {key!r}; it has {', '.join(defaults) or 'none'}"
             raise UsageError(msg)
         options[key] = value = _convert(f"{name}:{key}", text, defaults[key])
-        low, high = _RANGES.get(key, (-_LARGEST, _LARGEST))
-        if value is not None and not isinstance(value, str) and not low <= value <= high:
-            msg = f"norm option {name}:{key} must be from {low:g} to {high:g}, got {text}"
-            raise UsageError(msg)
+        if value is not None and not isinstance(value, str):
+            _check_range(name, key, value, text)
     return layer(channels, inverse=inverse, **options)
+
+
+def check_options(spec: str) -> None:
+    """Check the values of a norm's options that have ranges, without importing its layer.
+
+    Raises:
+        UsageError: there is no such norm, or a value is out of its range.
+    """
+    name, options = parse_norm(spec)
+    for key, text in options.items():
+        if key not in _RANGES or text.lower() == "none":
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        _check_range(name, key, value, text)
+
+
+def _check_range(name: str, key: str, value: float, text: str) -> None:
+    low, high = _RANGES.get(key, (-_LARGEST, _LARGEST))
+    if not low <= value <= high:
+        msg = f"norm option {name}:{key} must be from {low:g} to {high:g}, got {text}"
+        raise UsageError(msg)
 
 
 _LARGEST = 1 << 20

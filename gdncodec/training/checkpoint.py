@@ -1,9 +1,15 @@
-"""Training state on disk: one safetensors file with JSON in its metadata."""
+"""Training state on disk: one safetensors file with JSON in its metadata.
+
+``digest``, also in the metadata, is a SHA-256 over all else in the file, so that no flipped bit is
+trained on. Checkpoints that were written before there was one are not checked.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,11 +18,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gdncodec.config import ModelConfig
-from gdncodec.errors import ModelError
+from gdncodec.errors import ModelError, one_line
 from gdncodec.files import write_safely
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_WITHOUT_DIGEST = {"config", "counters", "options", "parts"}
 
 __all__ = ["Checkpoint", "Counters", "load_checkpoint", "load_start", "save_checkpoint"]
 
@@ -43,6 +51,15 @@ class Counters:
     """Lowest validation score so far, see :func:`gdncodec.training.validate.score`."""
     data: str | None = None
     """SHA-256 of the training images, see :func:`gdncodec.training.data.manifest`."""
+
+    def __post_init__(self) -> None:
+        counts = (self.step, self.averaged, self.skipped, self.rollbacks)
+        if not all(type(n) is int and n >= 0 for n in counts):
+            msg = f"its counters are {counts}, not whole numbers from 0"
+            raise ValueError(msg)
+        if not (self.minutes >= 0 and 0 < self.slowdown <= 1) or self.minutes == math.inf:
+            msg = f"its minutes are {self.minutes}, its slowdown {self.slowdown}"
+            raise ValueError(msg)
 
 
 class Checkpoint(NamedTuple):
@@ -93,6 +110,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {
         k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()
     }
+    metadata["digest"] = _digest(metadata, tensors)
     with write_safely(path, overwrite=True) as temporary:
         temporary.write_bytes(save(tensors, metadata))  # save_file does not raise OSError
 
@@ -101,7 +119,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; its tensors are on the CPU.
 
     Raises:
-        ModelError: the file is missing or is not a checkpoint.
+        ModelError: the file is missing, damaged, or not a checkpoint, or holds numbers that are not
+            finite.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -110,6 +129,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
                 msg = "it is an exported model; last, best and before-decay.safetensors are some"
                 raise ValueError(msg)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        _check(metadata, tensors)
         config = ModelConfig.from_json(metadata["config"])
         counters = Counters(**json.loads(metadata["counters"]))
         parts = {k: _nest(v, tensors) for k, v in json.loads(metadata["parts"]).items()}
@@ -119,8 +139,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(config, counters, **parts, options=options)
     except (
         OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, ModelError,
+        RecursionError, OverflowError,
     ) as error:  # fmt: skip
-        msg = f"{path}: not a training checkpoint ({error})"
+        msg = f"{path}: not a training checkpoint ({one_line(error)})"
         raise ModelError(msg) from error
     # A checkpoint may omit the average to save space; averaging then starts from the weights.
     return checkpoint._replace(average=checkpoint.average or checkpoint.weights)
@@ -147,6 +168,28 @@ def load_start(out: Path, *, resume: bool) -> Checkpoint | None:
         if path.exists():
             raise FileExistsError(path)
     return None
+
+
+def _check(metadata: dict[str, str], tensors: dict[str, Tensor]) -> None:
+    old = metadata.keys() <= _WITHOUT_DIGEST
+    if not old and metadata.get("digest") != _digest(metadata, tensors):
+        msg = "damaged: its digest is not that of its contents"
+        raise ValueError(msg)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            msg = f"tensor {name} holds numbers that are not finite"
+            raise ValueError(msg)
+
+
+def _digest(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256, in hexadecimal, over contiguous tensors and the other metadata."""
+    others = {key: value for key, value in metadata.items() if key != "digest"}
+    digest = hashlib.sha256(json.dumps(others, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name},{tensor.dtype},{tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

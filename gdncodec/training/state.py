@@ -66,7 +66,7 @@ class TrainingState:
         """Load a checkpoint; a light one only gives the weights for a new run.
 
         Raises:
-            ModelError: its weights do not match the network.
+            ModelError: its weights do not match the network, or its optimiser and loss not the run.
         """
         try:
             self.model.load_state_dict(checkpoint.weights)
@@ -78,8 +78,13 @@ class TrainingState:
             self.counters = Counters(averaged=checkpoint.counters.averaged)
             return
         self.counters = dataclasses.replace(checkpoint.counters)
-        self.criterion.load_state_dict(checkpoint.criterion)
-        self.optimizer.load_state_dict(copy.deepcopy(checkpoint.optimizer))
+        try:
+            self.criterion.load_state_dict(checkpoint.criterion)
+            self.optimizer.load_state_dict(copy.deepcopy(checkpoint.optimizer))
+            _check_optimizer(self.optimizer)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            msg = f"the checkpoint's optimiser or loss does not fit the run: {one_line(error)}"
+            raise ModelError(msg) from error
         # Files store no memory layout, and fused optimisers need that of the parameters.
         for parameter, values in self.optimizer.state.items():
             for key, value in values.items():
@@ -135,3 +140,24 @@ class TrainingState:
         torch._foreach_lerp_(old, new, 1 - keep)
         for mine, theirs in zip(self.average.buffers(), self.model.buffers(), strict=True):
             mine.copy_(theirs)
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Raise a ValueError unless the moments that were loaded have the shapes of their parameters.
+
+    SOAP also has lists, with a square matrix for each axis of a parameter, or an empty list.
+    """
+    for parameter, values in optimizer.state.items():
+        shape = tuple(parameter.shape)
+        for key in {"exp_avg", "exp_avg_sq", *values}:
+            value = values[key]
+            if isinstance(value, Tensor):
+                good = value.ndim == 0 or value.shape == shape
+            elif isinstance(value, list):
+                sizes = [tuple(m.shape) if isinstance(m, Tensor) else () for m in value]
+                good = all(s in ((), (n, n)) for s, n in zip(sizes, shape, strict=True))
+            else:
+                good = isinstance(value, int | float)
+            if not good:
+                msg = f"{key} of a parameter of shape {shape} has another one"
+                raise ValueError(msg)
