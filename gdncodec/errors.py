@@ -46,10 +46,6 @@ def one_line(error: BaseException) -> str:
     return printable(" ".join(str(error).split())) or type(error).__name__
 
 
-class Incomplete(Exception):
-    """A damaged input was used as far as it goes, because an option asked for that."""
-
-
 def printable(text: object) -> str:
     r"""Return a text of a stranger for a terminal: what it would not print becomes ``\x1b``."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

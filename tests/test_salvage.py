@@ -62,7 +62,7 @@ def test_intact_files_are_as_ever(codec, wide):
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_slices_that_are_intact_are_decoded_and_the_others_grey(codec, wide, lost):
     data = damaged(wide, starts(wide)[lost] + 5)
-    with pytest.raises(FormatError, match="CRC"):
+    with pytest.raises(FormatError, match="damaged"):
         codec.decompress_image(data)
     image, lines = decoded(codec, data)
     assert lines == ["1 of 3 slices are damaged, and grey in the image"]
@@ -91,7 +91,7 @@ def test_files_that_end_early_give_what_they_have(codec, wide):
     for end in (HEADER_SIZE, HEADER_SIZE + 9, one + 8):
         with pytest.raises(FormatError, match="damaged: no"):
             decoded(codec, wide[:end])
-    with pytest.raises(FormatError, match="truncated in the header"):
+    with pytest.raises(FormatError, match="truncated"):
         decoded(codec, wide[: HEADER_SIZE - 1])
 
 

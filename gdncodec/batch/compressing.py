@@ -16,7 +16,7 @@ from gdncodec.batch.files import (
 )
 from gdncodec.batch.outcomes import Outcome
 from gdncodec.config import MAX_PIXELS
-from gdncodec.errors import FormatError, GdnCodecError, Incomplete
+from gdncodec.errors import FormatError, GdnCodecError
 from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
@@ -77,7 +77,6 @@ class Compression:
         """Compress one file.
 
         Raises:
-            Incomplete: the image is damaged, and what could be read of it was compressed.
             GdnCodecError: the image or the model cannot be read, or what was written not decoded.
             OSError: a file cannot be read or written.
         """
@@ -107,9 +106,6 @@ class Compression:
             like = source if self.preserve else None
             check = self._checker(codec, data) if self.check else None
             write_result(output, data, overwrite=force, like=like, check=check)
-        if image.damage:
-            msg = f"{source}: {image.damage}; what could be read of it is in {output}"
-            raise Incomplete(msg)
         header, chunks = unpack(data)
         notices = [*image.notices, *_unfilled(self.target, header, len(data))]
         if len(data) > before and source != STREAM and not kept:
@@ -127,6 +123,9 @@ class Compression:
             quality=header.quality,
             seconds=time.monotonic() - began,
             engine=codec.engine.used,
+            damage=f"{image.damage}; what could be read of it is in {output}"
+            if image.damage
+            else "",
             notices=tuple(notices),
             facts={"chunks": {kind: len(part) for kind, part in chunks.items()}},
         )

@@ -18,7 +18,6 @@ from gdncodec.batch.files import (
 )
 from gdncodec.batch.outcomes import Outcome
 from gdncodec.config import MAX_PIXELS
-from gdncodec.errors import Incomplete
 from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
@@ -104,7 +103,6 @@ class Decompression:
         """Decompress one file.
 
         Raises:
-            Incomplete: the file is damaged, and what is intact of it was decompressed.
             GdnCodecError: the file is damaged, or the image cannot be written in the format.
             OSError: a file cannot be written.
         """
@@ -122,9 +120,6 @@ class Decompression:
         image, header, before, engine = self.decoding(source, progress, on_damage)
         data, lost = encoded(image, name)
         write_result(output, data, overwrite=force, like=source if self.preserve else None)
-        if damages:
-            msg = f"{source}: {'; '.join(damages)}"
-            raise Incomplete(msg)
         return Outcome(
             source,
             output,
@@ -136,6 +131,7 @@ class Decompression:
             quality=header.quality,
             seconds=time.monotonic() - began,
             engine=engine,
+            damage="; ".join(damages),
             notices=lost,
         )
 

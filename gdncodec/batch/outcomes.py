@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
     from gdncodec.batch.remote import Place
 
-__all__ = ["Outcome", "ReportFile", "Totals"]
+__all__ = ["INCOMPLETE", "Outcome", "ReportFile", "Totals"]
+
+
+INCOMPLETE = 7
+"""Exit code where a result was made of a damaged input, because an option asked for that."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Outcome:
     """Why it was skipped or kept."""
     error: str = ""
     """Why it failed, with the name of the file."""
+    damage: str = ""
+    """What the result lacks because the input is damaged."""
     code: int = 0
     """Exit code of a failure."""
     notices: tuple[str, ...] = ()
@@ -67,6 +73,7 @@ class Outcome:
             "seconds": round(self.seconds, 4),
             "reason": self.reason or None,
             "error": self.error or None,
+            "damage": self.damage or None,
         }
 
 
@@ -84,6 +91,8 @@ class Totals:
     def add(self, outcome: Outcome) -> None:
         """Count an outcome."""
         self.by_status[outcome.status] = self.by_status.get(outcome.status, 0) + 1
+        if outcome.damage:
+            self.codes.add(INCOMPLETE)
         if outcome.status == "failed":
             self.codes.add(outcome.code)
         elif outcome.status in ("done", "kept"):

@@ -29,7 +29,7 @@ from gdncodec.cli import (
     options,
     train,
 )
-from gdncodec.cli.failures import EXISTS, INCOMPLETE, explained
+from gdncodec.cli.failures import EXISTS, explained
 from gdncodec.errors import printable
 
 __all__ = ["main"]
@@ -137,13 +137,8 @@ def _end_by_ctrl_c() -> NoReturn:
     sys.exit(128 + signal.SIGINT)
 
 
-class _Warning(click.ClickException):
-    def show(self, file: Any = None) -> None:
-        click.echo(f"Warning: {self.format_message()}", file=file, err=file is None)
-
-
 def _failure(message: str, code: int) -> click.ClickException:
-    failure = (_Warning if code == INCOMPLETE else click.ClickException)(message)
+    failure = click.ClickException(message)
     failure.exit_code = code  # type: ignore[misc]
     return failure
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gdncodec.batch.outcomes import Outcome, ReportFile, Totals
+from gdncodec.batch.outcomes import INCOMPLETE, Outcome, ReportFile, Totals
 from gdncodec.batch.workers import in_parallel
 from gdncodec.cli import options
 from gdncodec.cli.failures import explained
@@ -158,6 +158,13 @@ def do(
         outcome = task(job, progress)
     if not work.quiet:
         _print(outcome, lines(outcome, work))
+    if outcome.damage:
+        _warn(outcome)
+        raise click.exceptions.Exit(INCOMPLETE)
+
+
+def _warn(outcome: Outcome) -> None:
+    click.echo(printable(f"Warning: {outcome.source}: {outcome.damage}"), err=True)
 
 
 def _do_many(
@@ -232,6 +239,8 @@ def _noticing_ctrl_c() -> Iterator[threading.Event]:
 
 
 def _show(outcome: Outcome, work: Work, lines: Callable[[Outcome, Work], list[str]]) -> None:
+    if outcome.damage:
+        _warn(outcome)
     if outcome.error:
         click.echo(f"Error: {printable(outcome.error)}", err=True)
     elif work.quiet:

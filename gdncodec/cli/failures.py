@@ -7,20 +7,16 @@ from gdncodec.errors import (
     FormatError,
     GdnCodecError,
     ImageError,
-    Incomplete,
     ModelError,
     UsageError,
     one_line,
     printable,
 )
 
-__all__ = ["EXISTS", "INCOMPLETE", "explained"]
+__all__ = ["EXISTS", "explained"]
 
 EXISTS = 6
 """Exit code where an output exists."""
-
-INCOMPLETE = 7
-"""Exit code where an output was made of a damaged input."""
 
 _CODES = {UsageError: 2, ImageError: 3, FormatError: 4, ModelError: 5}
 
@@ -33,8 +29,6 @@ def explained(error: BaseException) -> tuple[str, int] | None:
     """
     if isinstance(error, GdnCodecError):
         return printable(_with_detail(error)), _CODES.get(type(error), 1)
-    if isinstance(error, Incomplete):
-        return printable(error), INCOMPLETE
     if isinstance(error, FileExistsError):
         return printable(f"{error.args[0]} exists; --force overwrites it"), EXISTS
     if isinstance(error, OSError):
