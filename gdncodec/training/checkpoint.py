@@ -176,7 +176,7 @@ def _check(metadata: dict[str, str], tensors: dict[str, Tensor]) -> None:
         msg = "damaged: its digest is not that of its contents"
         raise ValueError(msg)
     for name, tensor in tensors.items():
-        if name == "criterion.usual":  # NaN where no sample has been seen yet
+        if name == "criterion.usual" and tensor.isnan().all():  # no sample has been seen yet
             continue
         if tensor.is_floating_point() and not tensor.isfinite().all():
             msg = f"tensor {name} holds numbers that are not finite"
