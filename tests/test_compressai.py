@@ -284,6 +284,13 @@ def test_other_networks_of_compressai_are_refused(compressai, tmp_path, kind, re
     assert reason in message
 
 
+def test_tensors_that_require_a_gradient_are_taken(theirs, model, tmp_path):
+    state = {**theirs.state_dict(), "g_a.0.bias": theirs.g_a[0].bias}
+    assert state["g_a.0.bias"].requires_grad
+    torch.save(state, tmp_path / "a.pth")
+    assert import_compressai(tmp_path / "a.pth")[0].fingerprint == model.fingerprint
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [

@@ -42,7 +42,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         msg = f"{path}: holds no state dict"
         raise ModelError(msg)
-    return {_current_name(str(name)): value for name, value in state.items()}
+    return {_current_name(str(name)): value.detach() for name, value in state.items()}
 
 
 def _current_name(name: str) -> str:
