@@ -165,7 +165,6 @@ def test_openvino_has_the_gradient_too(rng):
     y = rng.normal(0, 2, (12, 3, 5)).astype(np.float32)
     x, where = rng.integers(0, 256, (37, 60, 3), np.uint8), (slice(3, 40), slice(10, 70))
     assert_close(ours.error_gradient(y, x, where), theirs.error_gradient(y, x, where))
-    assert ours.curvature(y).shape == (12,)
 
 
 @pytest.mark.parametrize("padding", ["replicate", "zeros"])
@@ -175,15 +174,6 @@ def test_numpy_has_the_gradient_of_torch(norm, padding, rng):
     y = rng.normal(0, 2, (12, 3, 5)).astype(np.float32)
     x, where = rng.integers(0, 256, (37, 60, 3), np.uint8), (slice(3, 40), slice(10, 70))
     assert_close(ours.error_gradient(y, x, where), theirs.error_gradient(y, x, where))
-
-
-def test_numpy_estimates_the_curvature_that_torch_does(rng):
-    """With other random signs: of one channel the estimates are noisy, of all they agree."""
-    ours, theirs = at(made("gdn1"))
-    y = rng.normal(0, 2, (12, 40, 40)).astype(np.float32)
-    found, expected = ours.curvature(y), theirs.curvature(y)
-    assert found.shape == expected.shape == (12,)
-    assert found.mean() == pytest.approx(expected.mean(), rel=0.1)
 
 
 def test_all_engines_give_nearly_the_same_symbols_and_pixels():
@@ -423,7 +413,7 @@ def test_no_setting_of_torch_reaches_the_engine_or_is_changed_by_it(rng, request
         transforms = engine.at(50)
         y = transforms.analysis(x)
         gradient = transforms.error_gradient(y, x, (slice(64),) * 2)
-        return y, transforms.synthesis(y, 16), gradient, transforms.curvature(y)
+        return y, transforms.synthesis(y, 16), gradient
 
     expected = results(TorchEngine(model, threads=1))
     request.getfixturevalue("odd_torch")

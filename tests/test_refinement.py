@@ -73,22 +73,6 @@ def test_the_gradient_is_that_of_the_squared_error(transforms, decoded, pale):
         assert slope(direction, 0.002) == expected
 
 
-def test_the_curvature_is_the_mean_squared_response(transforms, decoded):
-    """Of three channels together: with its few probes that of a single one is noisy."""
-    y = decoded
-    curvature = transforms.curvature(y)
-    channels = np.argsort(np.abs(y).mean(axis=(1, 2)))[-3:]  # not by the estimate: it would be high
-    found = []
-    for channel, row, column in np.ndindex(len(channels), *y.shape[1:]):
-        ends = []
-        for step in (0.05, -0.05):
-            moved = y.copy()
-            moved[channels[channel], row, column] += step
-            ends.append(transforms.synthesis(moved, 16) / 65535)
-        found.append(np.square((ends[0] - ends[1]) / 0.1).sum())
-    assert curvature[channels].mean() == pytest.approx(np.mean(found), rel=0.25)
-
-
 def test_prices_are_differences_of_the_information(model, point):
     """Of symbols on which no context depends: of the last group, in the last phase."""
     contexts = model.contexts

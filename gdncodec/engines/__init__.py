@@ -47,7 +47,7 @@ class Engine(Protocol):
 
 
 class Transforms(Protocol):
-    """The analysis and the synthesis of a model at one quality, and derivatives of the synthesis.
+    """The analysis and the synthesis of a model at one quality, and the gradient of the synthesis.
 
     Nothing is computed or loaded before it is needed.
     """
@@ -87,17 +87,5 @@ class Transforms(Protocol):
 
         Returns:
             (M, H/16, W/16), the gradient of the sum of squared errors of samples in [0, 1].
-        """
-        ...
-
-    def curvature(self, y: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-        """Return how much a change of the latent changes the image, by channel.
-
-        Args:
-            y: (M, H/16, W/16) float32.
-
-        Returns:
-            (M,), the squared change of the image, of samples in [0, 1], for a change of 1 at one
-            position: an estimate of its mean over the positions.
         """
         ...

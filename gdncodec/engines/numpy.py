@@ -29,8 +29,6 @@ __all__ = ["NumpyEngine", "NumpyTransforms"]
 _CHUNK = 1 << 19
 """About the number of elements in the windows of the rows that are computed at a time."""
 
-_PROBES = 2
-
 
 class _Step(NamedTuple):
     """A convolution, and what follows it."""
@@ -138,19 +136,6 @@ class NumpyTransforms:
             return found
 
         return self._gradient(y, gradient)
-
-    def curvature(self, y: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return how much a change of the latent changes the image, (M,).
-
-        As :meth:`gdncodec.engines.torch.TorchTransforms.curvature` does, with other random signs.
-        """
-        rng = np.random.default_rng(0)
-
-        def signs(x_hat: NDArray[np.float32]) -> NDArray[np.float32]:
-            return rng.choice(np.array([-1, 1], np.float32), x_hat.shape)
-
-        squares = [np.square(self._gradient(y, signs), dtype=np.float64) for _ in range(_PROBES)]
-        return np.asarray(np.mean([s.mean(axis=(1, 2)) for s in squares], axis=0))
 
     def _gradient(
         self,

@@ -116,10 +116,6 @@ class OpenVinoTransforms:
         """Return the gradient of the squared error of a part of an image, (M, H/16, W/16)."""
         return self._light.error_gradient(y, x, where)
 
-    def curvature(self, y: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-        """Return how much a change of the latent changes the image, (M,)."""
-        return self._light.curvature(y)
-
     def _run(self, network: str, array: NDArray[Any], kind: str) -> NDArray[Any]:
         compiled = self._engine.compiled(network, self.quality, self._bfloat16, kind)
         request = compiled.create_infer_request()  # of its own for each thread

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchEngine", "TorchTransforms"]
 
-_PROBES = 2
-
 
 class TorchEngine:
     """Runs the analysis and the synthesis of one model.
@@ -140,21 +138,6 @@ class TorchTransforms:
             return (x_hat[0, :, rows, columns] - target.permute(2, 0, 1)).square().sum()
 
         return self._gradient(y, error)
-
-    def curvature(self, y: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return how much a change of the latent changes the image, (M,).
-
-        That is the mean over the positions of the squared columns of the synthesis' Jacobian, from
-        its products with random signs (Hutchinson's estimator).
-        """
-        signs = torch.Generator(self._device).manual_seed(0)
-
-        def product(x_hat: torch.Tensor) -> torch.Tensor:
-            random = torch.randint(0, 2, x_hat.shape, generator=signs, device=x_hat.device)
-            return (x_hat * (2 * random - 1)).sum()
-
-        squares = [np.square(self._gradient(y, product), dtype=np.float64) for _ in range(_PROBES)]
-        return np.asarray(np.mean([s.mean(axis=(1, 2)) for s in squares], axis=0))
 
     def _gradient(
         self, y: NDArray[np.float32], of: Callable[[torch.Tensor], torch.Tensor]
