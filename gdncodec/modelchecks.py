@@ -85,7 +85,7 @@ def largest_contexts(config: ModelConfig) -> int:
     m = config.latent_channels
     weights = 2 * _MOST_SETS * PHASES * m * (m + 1)
     tables = QUALITY_ROWS * m * PHASES * LEVELS
-    return weights + tables + 8 * (_MOST_SETS * m + QUALITY_ROWS) + (1 << 12)
+    return weights + tables + 8 * (_MOST_SETS * m + QUALITY_ROWS + m) + (1 << 12)
 
 
 def _expected(config: ModelConfig) -> Iterator[tuple[str, _Expected]]:
@@ -103,6 +103,7 @@ def _expected(config: ModelConfig) -> Iterator[tuple[str, _Expected]]:
         "contexts.table_of": _Expected(
             (QUALITY_ROWS, m, PHASES, LEVELS), ("uint8",), 0, MAX_TABLES
         ),
+        "contexts.predicted": _Expected(("P",), _INTEGER_TYPES, 0, m - 1, optional=True),
     }
     yield from integers.items()
     widths, up = config.widths, config.synthesis_widths[::-1]

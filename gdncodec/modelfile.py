@@ -45,8 +45,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, load_file, save
 
 from gdncodec.config import MID_GREY, ModelConfig, rate_position
-from gdncodec.entropy.coder import MAX_SYMBOL, Tables
+from gdncodec.entropy.coder import Tables
 from gdncodec.entropy.contexts import (
+    LARGEST_SYMBOL,
     SILENT,
     Contexts,
     Plan,
@@ -167,7 +168,7 @@ class OperatingPoint:
             ModelError: the latent holds a number that is not finite, or too large.
         """
         rounded = np.rint(self.scaled(y))
-        if not np.abs(rounded).max() <= MAX_SYMBOL:  # also catches NaN
+        if not np.abs(rounded).max() <= LARGEST_SYMBOL:  # also catches NaN
             msg = "the model's latent is too large or not finite"
             raise ModelError(msg)
         rounded[self.silent] = 0
@@ -201,7 +202,8 @@ class OperatingPoint:
     def prices_above(self, symbols: NDArray[Any], lower: NDArray[Any]) -> NDArray[np.float32]:
         """Return the bits that ``lower + 1`` needs more than ``lower``, each (M, rows, columns).
 
-        The contexts are those of the symbols of a slice. The price of a silent channel is 0.
+        Contexts and predictions are those of the symbols of a slice. The price of a silent channel
+        is 0.
         """
         return slice_prices(symbols, lower, self._plan, self._model.tables)
 

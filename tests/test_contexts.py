@@ -5,6 +5,7 @@ import pytest
 
 from gdncodec.entropy.coder import TOTAL_FREQUENCY, Tables
 from gdncodec.entropy.contexts import (
+    LARGEST_SYMBOL,
     LEVELS,
     MAX_WEIGHTS,
     QUALITY_ROWS,
@@ -14,6 +15,7 @@ from gdncodec.entropy.contexts import (
     encode_slice,
     levels_of,
     slice_information,
+    slice_prices,
 )
 from gdncodec.entropy.phases import PHASES, Magnitudes, by_phase
 from gdncodec.errors import FormatError, ModelError
@@ -35,7 +37,10 @@ def tables():
 
 @pytest.fixture(scope="module")
 def contexts():
-    """Two sets: the second from quality 50 on; channel 8 is silent below quality 20."""
+    """Two sets: the second from quality 50 on; channel 8 is silent below quality 20.
+
+    Channels 1, 7 and 8 are predicted.
+    """
     rng = np.random.default_rng(0)
     groups = np.array([[2, 0, 1, 0, 3, 1, 2, 3, 3], [0, 1, 1, 2, 0, 3, 3, 2, 3]], np.uint8)
     weights = rng.integers(0, 900, (2, PHASES, M, M)).astype(np.int16)
@@ -48,7 +53,7 @@ def contexts():
     set_of_row = (np.arange(QUALITY_ROWS) >= 50).astype(np.uint8)
     neighbours = rng.integers(0, 300, (2, PHASES, M)).astype(np.int16)
     neighbours[:, 0] = 0
-    return Contexts(set_of_row, groups, weights, neighbours, table_of)
+    return Contexts(set_of_row, groups, weights, neighbours, table_of, np.array([1, 7, 8]))
 
 
 def draw(shape, seed=0, scale=2.0):
@@ -65,6 +70,42 @@ def test_round_trip_is_exact(shape, scale, row, contexts, tables):
     data = encode_slice(symbols, contexts.at(row), tables)
     found = decode_slice(data, shape, contexts.at(row), tables)
     np.testing.assert_array_equal(found, symbols)
+
+
+@pytest.mark.parametrize("predicted", [[9], [2, 2], [3, 1]])
+def test_predicted_channels_are_ascending_and_exist(contexts, predicted):
+    with pytest.raises(ModelError, match="inconsistent"):
+        dataclasses.replace(contexts, predicted=np.array(predicted))
+
+
+def test_prediction_saves_bits_where_neighbours_are_alike(contexts, tables):
+    symbols = np.zeros((M, 33, 33), np.int32)
+    symbols[7] = 40 + np.add.outer(np.arange(33), np.arange(33))
+    plain = dataclasses.replace(contexts, predicted=np.arange(0))
+    bits = [slice_information(symbols, c.at(50), tables) for c in (contexts, plain)]
+    assert bits[0] < 0.5 * bits[1]
+
+
+def test_the_largest_symbols_are_coded_and_larger_ones_refused(contexts, tables):
+    symbols = np.zeros((M, 2, 2), np.int32)
+    symbols[1] = [[LARGEST_SYMBOL, -LARGEST_SYMBOL], [-LARGEST_SYMBOL, LARGEST_SYMBOL]]
+    data = encode_slice(symbols, contexts.at(50), tables)
+    np.testing.assert_array_equal(decode_slice(data, (2, 2), contexts.at(50), tables), symbols)
+    symbols[1, 0, 0] += 1
+    with pytest.raises(ValueError, match="must be within"):
+        encode_slice(symbols, contexts.at(50), tables)
+
+
+def test_prices_are_those_of_the_differences(contexts, tables):
+    symbols = draw((6, 6))
+    before = slice_information(symbols, contexts.at(50), tables)
+    prices = slice_prices(symbols, symbols, contexts.at(50), tables)
+    last = contexts.group_of_channel[1] == 3  # nothing depends on its last phase
+    for channel in np.flatnonzero(last):
+        moved = symbols.copy()
+        moved[channel, 2, 1] += 1
+        after = slice_information(moved, contexts.at(50), tables)
+        assert after - before == pytest.approx(float(prices[channel, 2, 1]), abs=1e-3)
 
 
 def test_neighbours_in_the_first_phase_are_refused(contexts):

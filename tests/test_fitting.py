@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gdncodec.entropy.contexts import encode_slice, slice_information
-from gdncodec.entropy.fitting import fit_bank, fit_contexts
+from gdncodec.entropy.fitting import _groups, fit_bank, fit_contexts
 
 
 def latents(count, seed):
@@ -37,6 +37,34 @@ def test_contexts_save_where_scales_vary_together(fitted):
         table_of=np.broadcast_to(blind, contexts.table_of.shape).copy(),
     )
     assert with_contexts < 0.95 * sum(slice_information(k, without.at(50), bank) for k in fresh)
+
+
+def test_channels_that_vary_slowly_are_predicted(fitted):
+    assert fitted[1].predicted.size == 0  # neighbours in these latents are independent
+
+    def latents_at(_):
+        made = latents(4, seed=0)
+        for y in made:
+            y[3] = np.add.outer(np.arange(24), np.arange(24)) / 2
+            y[5] = np.kron(y[5, ::8, ::8], np.ones((8, 8)))
+        return made
+
+    gains = np.full((101, 12), 2, np.float32)
+    bank, contexts, _ = fit_contexts(latents_at, gains)
+    assert contexts.predicted.tolist() == [3, 5]
+    fresh = [np.rint(2 * y).astype(int) for y in latents_at(50)]
+    plain = dataclasses.replace(contexts, predicted=contexts.predicted[:0])
+    bits = [sum(slice_information(k, c.at(50), bank) for k in fresh) for c in (contexts, plain)]
+    assert bits[0] < bits[1]
+
+
+def test_predicted_channels_know_more_than_the_others():
+    """Each is alone in one of the last groups, apart from the channels that are there anyway."""
+    symbols = [np.rint(4 * y).astype(np.int32) for y in latents(2, seed=0)]
+    predicted = np.array([0, 4], np.uint16)
+    groups = _groups(symbols, predicted)
+    assert groups[predicted].tolist() == [6, 7]
+    assert groups[1] == 0
 
 
 def test_every_quality_is_fitted_to_latents_of_one_near_it():

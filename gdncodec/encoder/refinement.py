@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gdncodec.entropy.coder import MAX_SYMBOL
+from gdncodec.entropy.contexts import LARGEST_SYMBOL
 from gdncodec.tiles.geometry import Halo, cut, in_pixels, overlap, tiles, within
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def refine(
     values = np.where(free, point.scaled(latent), symbols).astype(np.float32)
     momentum, power = np.zeros_like(values), np.zeros_like(values)
     for step in range(steps):
-        lower = np.floor(values).clip(-MAX_SYMBOL, MAX_SYMBOL - 1)
+        lower = np.floor(values).clip(-LARGEST_SYMBOL, LARGEST_SYMBOL - 1)
         noise = rng.logistic(size=values.shape).astype(np.float32) if schedule.random else None
         temperature = schedule.temperature(step, steps)
         share, slope = _soft(values - lower, temperature, noise)
@@ -118,7 +118,7 @@ def refine(
         power += (1 - _MEMORY[1]) * (np.square(slope) - power)
         scale = np.sqrt(power / (1 - _MEMORY[1] ** (step + 1))) + 1e-8
         values -= schedule.rate / (1 - _MEMORY[0] ** (step + 1)) * momentum / scale
-        symbols = np.rint(values).clip(-MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
+        symbols = np.rint(values).clip(-LARGEST_SYMBOL, LARGEST_SYMBOL).astype(np.int32)
     return symbols
 
 

@@ -10,7 +10,9 @@ The context of a symbol is a sum, with integer weights, of magnitudes the decode
 
 The sum selects one of 16 levels; quality, channel, phase and level select the table. There are a
 few sets of groups and weights, because different channels are active at low and at high qualities.
-A channel that is silent at a quality is not coded: all of its symbols are zero.
+A channel that is silent at a quality is not coded: all of its symbols are zero. Of a few channels
+the differences from predictions (:mod:`gdncodec.entropy.prediction`) are coded, as if these were
+the symbols.
 
 All of this is integer arithmetic: the sums stay below 2**24, so a matrix product in float32
 computes them exactly, in any order and on any machine.
@@ -18,12 +20,13 @@ computes them exactly, in any order and on any machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gdncodec.entropy.coder import (
+    MAX_SYMBOL,
     REACH,
     Tables,
     decode_symbols,
@@ -32,6 +35,7 @@ from gdncodec.entropy.coder import (
     stream,
 )
 from gdncodec.entropy.phases import LARGEST, PHASES, Magnitudes, by_phase, in_raster, zeros_by_phase
+from gdncodec.entropy.prediction import differences, undo_differences
 from gdncodec.errors import FormatError, ModelError
 
 if TYPE_CHECKING:
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "LARGEST_SYMBOL",
     "LEVELS",
     "MAX_WEIGHTS",
     "QUALITY_ROWS",
@@ -59,6 +64,9 @@ LEVELS = 16
 
 QUALITY_ROWS = 101
 """Tables are chosen for the whole qualities 0 to 100."""
+
+LARGEST_SYMBOL = MAX_SYMBOL // 2
+"""Largest magnitude of a symbol; differences may be twice as large."""
 
 SILENT = 255
 """In place of a table where a channel is not coded."""
@@ -103,6 +111,8 @@ class Contexts:
             0, which has none. With the weights of one context they add up to MAX_WEIGHTS at most.
         table_of: (101, M, 3, 16) uint8, the table at each whole quality, by channel, phase, level;
             SILENT in all entries of a channel, or in none.
+        predicted: (P,) integers, ascending: the channels whose differences from predictions are
+            coded.
 
     Raises:
         ModelError: the arrays do not fit each other.
@@ -113,6 +123,7 @@ class Contexts:
     weights: NDArray[Any]
     neighbour_weights: NDArray[Any]
     table_of: NDArray[np.uint8]
+    predicted: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.uint16))
 
     def __post_init__(self) -> None:
         groups = self.group_of_channel
@@ -130,6 +141,7 @@ class Contexts:
             and self._largest_sum() <= MAX_WEIGHTS
             and not self.weights.max(axis=1)[groups[:, :, None] <= groups[:, None, :]].any()
             and (silent.any(axis=(2, 3)) == silent.all(axis=(2, 3))).all()
+            and (np.diff(self.predicted.astype(np.int64), append=m) > 0).all()
         )
         if not usable:
             msg = "the model's contexts are inconsistent"
@@ -148,6 +160,7 @@ class Contexts:
             self.weights[chosen],
             self.neighbour_weights[chosen],
             self.table_of[quality_row],
+            self.predicted,
         )
 
 
@@ -159,6 +172,7 @@ class Plan:
         weights: (3, M, M) integers, see :class:`Contexts`.
         neighbour_weights: (3, M) integers.
         table_of: (M, 3, 16) uint8, the table by channel, phase and level, or SILENT.
+        predicted: (P,) integers, see :class:`Contexts`.
     """
 
     def __init__(
@@ -167,8 +181,10 @@ class Plan:
         weights: NDArray[Any],
         neighbour_weights: NDArray[Any],
         table_of: NDArray[np.uint8],
+        predicted: NDArray[Any],
     ) -> None:
         self._table_of = table_of
+        self.predicted = predicted
         self.silent: NDArray[np.bool_] = table_of[:, 0, 0] == SILENT
         """Which channels (M,) are not coded: their symbols must be 0."""
         self.steps = tuple(_steps(groups, weights, neighbour_weights, ~self.silent))
@@ -218,6 +234,9 @@ def encode_slice(symbols: NDArray[Any], plan: Plan, tables: Tables) -> bytes:
     if symbols[plan.silent].any():
         msg = "a channel that is silent at this quality must be zero"
         raise ValueError(msg)
+    if np.abs(symbols).max(initial=0) > LARGEST_SYMBOL:
+        msg = f"symbols must be within +-{LARGEST_SYMBOL}, got {np.abs(symbols).max()}"
+        raise ValueError(msg)
     coder = stream.queue.RangeEncoder()
     for values, table_of in _walk(symbols, plan):
         encode_symbols(coder, values, table_of, tables)
@@ -252,7 +271,7 @@ def decode_slice(
     if not finished:
         msg = "coded data continue after the last symbol"
         raise FormatError(msg)
-    return in_raster(parts, shape)
+    return undo_differences(in_raster(parts, shape), plan.predicted, LARGEST_SYMBOL)
 
 
 def slice_information(symbols: NDArray[Any], plan: Plan, tables: Tables) -> float:
@@ -267,7 +286,7 @@ def slice_prices(
     """Return the bits that ``lower + 1`` needs more than ``lower``, in the contexts of a slice.
 
     Args:
-        symbols: (M, rows, columns) integers, which the contexts come from.
+        symbols: (M, rows, columns) integers, which contexts and predictions come from.
         lower: integers of the same shape.
         plan: how slices are coded at the image's quality.
         tables: the bank of tables.
@@ -275,8 +294,9 @@ def slice_prices(
     Returns:
         The same shape; 0 for a silent channel.
     """
-    magnitudes = Magnitudes.of(symbols)
-    entries = by_phase(np.clip(lower, -REACH, REACH) + REACH)
+    coded = differences(symbols, plan.predicted)
+    magnitudes = Magnitudes.of(coded)
+    entries = by_phase(np.clip(lower - (symbols - coded), -REACH, REACH) + REACH)
     prices = [np.zeros(e.shape, np.float32) for e in entries]
     for step in plan.steps:
         levels = levels_of(step, magnitudes)
@@ -288,7 +308,8 @@ def slice_prices(
 
 def _walk(symbols: NDArray[Any], plan: Plan) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8]]]:
     """Yield the symbols of each step, flat, and their tables."""
-    parts, magnitudes = by_phase(symbols), Magnitudes.of(symbols)
+    coded = differences(symbols, plan.predicted)
+    parts, magnitudes = by_phase(coded), Magnitudes.of(coded)
     for step in plan.steps:
         levels = levels_of(step, magnitudes)
         values = parts[step.phase][step.channels]

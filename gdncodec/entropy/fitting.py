@@ -23,6 +23,7 @@ from gdncodec.entropy.contexts import (
     levels_of,
 )
 from gdncodec.entropy.phases import PHASES, Magnitudes, by_phase
+from gdncodec.entropy.prediction import differences
 from gdncodec.threads import one_blas_thread, processors
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ _QUIET = 1e-4  # channels of a smaller mean magnitude have no contexts and are i
 _UNIT = 1024  # the integer weight for a weight of 1
 _LATENT_STEP = 5  # latents are computed at every fifth whole quality
 _SET_ROWS = (0, 10, 15, 20, 30, 50)  # whole qualities at which groups and weights are fitted
+_PREDICTED_ROW = 50  # whole quality at which the predicted channels are chosen
+_PREDICTED = 0.8  # they are those whose mean magnitude falls to this share or less
 _SILENT = 2e-5  # channels with a smaller share of nonzero symbols are not coded
 _SET_STEP = 2  # the set is chosen at every second whole quality
 _BANK_STEP = 10  # the bank is fitted to every tenth whole quality
@@ -160,13 +163,29 @@ def _idle(latents: list[NDArray[np.float32]], gain: NDArray[np.float32]) -> NDAr
 def _fit_sets(latents_of: _LatentsOf, gains: NDArray[np.float32]) -> Contexts:
     """Fit groups and weights at a few qualities; every row then has the first set and table 0."""
     fitted = []
+    predicted = _predicted([_symbols(y, gains[_PREDICTED_ROW]) for y in latents_of(_PREDICTED_ROW)])
     for row in _SET_ROWS:
-        symbols = [_symbols(y, gains[row]) for y in latents_of(row)]
-        groups = _groups(symbols)
-        fitted.append((groups, *_fit_weights(symbols, groups)))
+        coded = [differences(_symbols(y, gains[row]), predicted) for y in latents_of(row)]
+        groups = _groups(coded, predicted)
+        fitted.append((groups, *_fit_weights(coded, groups)))
     groups, weights, neighbours = (np.stack(parts) for parts in zip(*fitted, strict=True))
     table_of = np.zeros((QUALITY_ROWS, groups.shape[1], PHASES, LEVELS), np.uint8)
-    return Contexts(np.zeros(QUALITY_ROWS, np.uint8), groups, weights, neighbours, table_of)
+    return Contexts(
+        np.zeros(QUALITY_ROWS, np.uint8), groups, weights, neighbours, table_of, predicted
+    )
+
+
+def _predicted(symbols: list[NDArray[np.int32]]) -> NDArray[np.uint16]:
+    """Return the channels whose differences from predictions are much smaller than they are."""
+    every = np.arange(len(symbols[0]))
+    plain = _energy(symbols)
+    left = _energy([differences(k, every) for k in symbols])
+    return np.flatnonzero((left <= _PREDICTED * plain) & (plain > _QUIET)).astype(np.uint16)
+
+
+def _energy(symbols: list[NDArray[np.int32]]) -> NDArray[np.float64]:
+    """Return the mean magnitude of each channel (M,)."""
+    return np.mean([np.abs(k).mean(axis=(1, 2)) for k in symbols], axis=0)
 
 
 def _sets_around(row: int) -> list[int]:
@@ -189,14 +208,20 @@ def _symbols(y: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.in
     return np.rint(y * gain[:, None, None]).astype(np.int32)
 
 
-def _groups(symbols: list[NDArray[np.int32]]) -> NDArray[np.uint8]:
-    """Return the group of each channel, in order of falling energy; quiet channels come last."""
-    energy = np.mean([np.abs(k).mean(axis=(1, 2)) for k in symbols], axis=0)
+def _groups(symbols: list[NDArray[np.int32]], predicted: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Return the group of each channel, in order of falling energy; quiet channels come last.
+
+    The contexts of predicted channels gain more from other channels than the others from theirs: so
+    the last groups have one of them each.
+    """
+    energy = _energy(symbols)
     order = np.argsort(-energy, kind="stable")
     active = int((energy > _QUIET).sum())
     groups = np.full(energy.size, _GROUPS, np.uint8)
     for group, members in enumerate(np.array_split(order[:active], _GROUPS)):
         groups[members] = group
+    ranked = predicted[np.argsort(-energy[predicted], kind="stable")]
+    groups[ranked] = np.maximum(_GROUPS - ranked.size, 0) + np.arange(ranked.size) % _GROUPS
     return groups
 
 
@@ -256,7 +281,7 @@ def _histograms(
 
     def indices(y: NDArray[np.float32]) -> list[NDArray[np.int32]]:
         """Return for each step the place of every symbol in counts (channels, 16, 512), flat."""
-        symbols = _symbols(y, gain)
+        symbols = differences(_symbols(y, gain), plan.predicted)
         entries = by_phase(
             np.where(np.abs(symbols) > _LARGEST, np.int32(_SIZE - 1), symbols + _LARGEST)
         )

@@ -74,7 +74,9 @@ def export_model(
     tensors["tables.frequencies"] = tables.frequencies
     tensors["tables.halfwidths"] = tables.halfwidths
     for field in dataclasses.fields(contexts):
-        tensors[f"contexts.{field.name}"] = getattr(contexts, field.name)
+        array = getattr(contexts, field.name)
+        if array.size:
+            tensors[f"contexts.{field.name}"] = array
     return _without_silent(model), report
 
 
@@ -112,6 +114,9 @@ def _without_silent(model: Model) -> Model:
     for name, along in axes.items():
         for axis in along:
             tensors[name] = tensors[name].take(kept, axis)
+    if "contexts.predicted" in tensors:
+        predicted = np.isin(kept, tensors["contexts.predicted"])
+        tensors["contexts.predicted"] = np.flatnonzero(predicted).astype(np.uint16)
     return Model(dataclasses.replace(model.config, latent_channels=int(kept.size)), tensors)
 
 
