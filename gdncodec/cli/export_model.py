@@ -56,9 +56,12 @@ def export_model(
     from gdncodec.modelfile import save_model
     from gdncodec.training.exporting import export_checkpoint
 
-    with FitProgress(quiet) as progress:
+    progress = FitProgress(quiet)
+    with progress:
         say = partial(click.echo, err=True)
-        model, card = export_checkpoint(checkpoint, data, flat=flat, say=say, progress=progress)
+        model, card = export_checkpoint(
+            checkpoint, data, flat=flat, say=say, progress=progress.share
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(path, model, card)
     if not quiet:
