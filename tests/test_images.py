@@ -86,7 +86,7 @@ def test_rgb_pixels_are_taken_as_they_are(photo):
 )  # fmt: skip
 def test_a_mode_comes_back_as_itself_or_as_what_it_shows(transparent, mode, comes_back_as):
     image = transparent.convert("LA").convert("La") if mode == "La" else transparent.convert(mode)
-    taken = from_pil(image)
+    taken = from_pil(image, exact=True)
     back = to_pil(taken)
     assert back.mode == comes_back_as
     np.testing.assert_array_equal(np.asarray(back), np.asarray(image.convert(comes_back_as)))
@@ -203,7 +203,7 @@ def test_ordinary_files_are_read_as_pillow_reads_them(
         if mode == "I;16":
             image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
         image.save(path, **options)
-        taken = read_image(path)
+        taken = read_image(path, exact=True)
         with Image.open(path) as opened:
             back = to_pil(taken)
             assert back.size == (203, 150)

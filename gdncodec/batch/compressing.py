@@ -49,7 +49,8 @@ class Compression:
         effort: 0 to 9; None takes the default.
         model: name or path of a model; None takes the default model.
         frame: which image of a file with several, from 0.
-        strip: leave out the metadata.
+        strip: metadata to leave out, of :data:`gdncodec.images.stripping.STRIPPED`.
+        exact: keep the colours below fully transparent pixels.
         accept_truncated: take what can be read of an image that ends early.
         max_pixels: refuse larger images.
         force: overwrite a file that exists.
@@ -64,7 +65,8 @@ class Compression:
     effort: int | None = None
     model: str | None = None
     frame: int | None = None
-    strip: bool = False
+    strip: frozenset[str] = frozenset()
+    exact: bool = False
     accept_truncated: bool = False
     max_pixels: int = MAX_PIXELS
     force: bool = False
@@ -93,6 +95,7 @@ class Compression:
             source,
             frame=self.frame,
             strip=self.strip,
+            exact=self.exact,
             max_pixels=self.max_pixels,
             accept_truncated=self.accept_truncated,
         )

@@ -88,6 +88,8 @@ class Decompression:
     Args:
         decoding: how to decode.
         format_name: format of the output; None takes that of its suffix.
+        strip: metadata to leave out, of :data:`gdncodec.images.stripping.STRIPPED`.
+        output_quality: of a lossy output, 1 to 100; None takes 95.
         ignore_errors: decode what is intact of a damaged file, and make the rest grey.
         force: overwrite a file that exists.
         preserve: give the result the times of the input.
@@ -98,6 +100,8 @@ class Decompression:
     force: bool = False
     preserve: bool = True
     ignore_errors: bool = False
+    strip: frozenset[str] = frozenset()
+    output_quality: float | None = None
 
     def __call__(self, job: Job, progress: Progress | None = None) -> Outcome:
         """Decompress one file.
@@ -106,6 +110,7 @@ class Decompression:
             GdnCodecError: the file is damaged, or the image cannot be written in the format.
             OSError: a file cannot be written.
         """
+        from gdncodec.images.stripping import stripped_image
         from gdncodec.images.writing import encoded, output_format
 
         began = time.monotonic()
@@ -118,7 +123,8 @@ class Decompression:
         damages: list[str] = []
         on_damage = damages.append if self.ignore_errors else None
         image, header, before, engine = self.decoding(source, progress, on_damage)
-        data, lost = encoded(image, name)
+        image, told = stripped_image(image, self.strip)
+        data, lost = encoded(image, name, self.output_quality)
         write_result(output, data, overwrite=force, like=source if self.preserve else None)
         return Outcome(
             source,
@@ -132,7 +138,7 @@ class Decompression:
             seconds=time.monotonic() - began,
             engine=engine,
             damage="; ".join(damages),
-            notices=lost,
+            notices=(*told, *lost),
         )
 
 

@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gdncodec.batch.inputs import is_list, not_image
 from gdncodec.errors import FormatError, ModelError, UsageError
@@ -112,18 +112,20 @@ def check_is_gdn(source: Path) -> None:
 
 
 def read_source(
-    source: Path, *, frame: int | None, strip: bool, max_pixels: int, accept_truncated: bool = False
+    source: Path, *, max_pixels: int, accept_truncated: bool = False, **how: Any
 ) -> RasterImage:
-    """Return the image in a file, or in standard input."""
+    """Return the image in a file, or in standard input.
+
+    See :func:`gdncodec.images.reading.read_image` about the arguments.
+    """
     from gdncodec.images.reading import read_image
 
     with pillow_limit(max_pixels):
         return read_image(
             io.BytesIO(read_data(source)) if source == STREAM else source,
-            frame=frame,
-            strip=strip,
             max_pixels=max_pixels,
             accept_truncated=accept_truncated,
+            **how,
         )
 
 

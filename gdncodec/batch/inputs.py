@@ -19,15 +19,6 @@ __all__ = ["SUBFOLDER", "Found", "find", "is_gdn", "is_list", "not_gdn", "not_im
 SUBFOLDER = "a subfolder"
 """Why a folder in a folder is left out."""
 
-_PLUGINS = {
-    ".heic": "pillow-heif",
-    ".heif": "pillow-heif",
-    ".hif": "pillow-heif",
-    ".jxl": "pillow-jxl-plugin",
-    ".avif": "pillow-avif-plugin",
-}
-"""Packages with which Pillow reads images of these suffixes."""
-
 
 class Found(NamedTuple):
     """A file that was named or found, or a folder that was not searched."""
@@ -59,15 +50,16 @@ def not_image(path: Path) -> str:
 
     Only its name counts, so that a folder of a million files is searched in seconds.
     """
-    from PIL import Image
+    from gdncodec.images.formats import missing_plugin, readable_suffixes
 
     suffix = path.suffix.lower()
     if is_gdn(path):
         return "a .gdn file already"
-    if Image.registered_extensions().get(suffix) in Image.OPEN:
+    if suffix in readable_suffixes():
         return ""
-    if suffix in _PLUGINS:
-        return f"Pillow reads {suffix} files only with the package {_PLUGINS[suffix]}"
+    missing = missing_plugin(suffix)
+    if missing:
+        return missing
     return f"Pillow reads no {suffix} files" if suffix else "its name has no suffix"
 
 

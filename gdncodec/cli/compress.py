@@ -10,6 +10,7 @@ from gdncodec.batch.compressing import Compression
 from gdncodec.batch.jobs import plan, renamed
 from gdncodec.cli import options
 from gdncodec.cli.batch import Batch, computing_batch, do
+from gdncodec.cli.stripping import TakesStrip, strip
 from gdncodec.config import DEFAULT_EFFORT
 from gdncodec.files import STREAM
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["compress"]
 
 
-@click.command()
+@click.command(cls=TakesStrip)
 @options.sources
 @options.output
 @options.suffix
@@ -31,7 +32,8 @@ __all__ = ["compress"]
     type=click.IntRange(0, 9),
     help=f"0 (fastest) to 9 (smallest files), see docs/entropy.md.  [default: {DEFAULT_EFFORT}]",
 )
-@click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
+@strip
+@click.option("--exact", is_flag=True, help="Keep colours below fully transparent pixels.")
 @click.option("--frame", type=int, metavar="N", help="Frame or page of the file to take, from 0.")
 @click.option(
     "--accept-truncated", is_flag=True, help="Take what can be read of a truncated image."

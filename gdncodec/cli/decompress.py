@@ -12,6 +12,7 @@ from gdncodec.batch.jobs import plan, renamed
 from gdncodec.cli import options
 from gdncodec.cli.batch import Batch, computing_batch, do
 from gdncodec.cli.progress import ProgressLine
+from gdncodec.cli.stripping import TakesStrip, strip
 from gdncodec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,11 +25,18 @@ if TYPE_CHECKING:
 __all__ = ["decompress", "verify", "view"]
 
 
-@click.command()
+@click.command(cls=TakesStrip)
 @options.sources
 @options.output
 @options.suffix
 @click.option("--format", "format_name", metavar="NAME", help="Format of the output, such as ppm.")
+@strip
+@click.option(
+    "--output-quality",
+    type=click.FloatRange(1, 100),
+    metavar="Q",
+    help="Quality of a JPEG, WebP, AVIF, HEIC or JPEG XL output.  [default: 95]",
+)
 @click.option("--region", metavar="X,Y,W,H", help="Decode only this rectangle, in pixels.")
 @click.option(
     "--ignore-errors", is_flag=True, help="Decode what is intact of a damaged file, rest grey."
@@ -46,6 +54,8 @@ def decompress(
     force: bool,
     preserve: bool,
     ignore_errors: bool,
+    strip: frozenset[str],
+    output_quality: float | None,
     region: str | None,
     batch: Batch,
     work: Work,
@@ -72,7 +82,9 @@ def decompress(
     )
     options.refuse_suffix(suffix, output, jobs)
     decoding = Decoding(region=_region(region), computing=batch.computing(work, jobs), **chosen)
-    decompression = Decompression(decoding, format_name, force, preserve, ignore_errors)
+    decompression = Decompression(
+        decoding, format_name, force, preserve, ignore_errors, strip, output_quality
+    )
     do("decompressing", jobs, decompression, batch, work, _lines)
 
 

@@ -75,7 +75,7 @@ def _read(path: Path, version: _Version) -> RasterImage:
     """Read an image; the last ones are kept, as several codecs take the same one in a row."""
     del version
     try:
-        image = read_image(path, strip=True)
+        image = read_image(path, strip=True, exact=True)
     except ImageError as error:
         if not _has_frames(path):
             raise

@@ -2,13 +2,23 @@
 
 import io
 
-from PIL import Image, ImageCms, ImageOps
+import numpy as np
+from PIL import Image, ImageCms
 
 from gdncodec.errors import ImageError
 
-__all__ = ["as_shown", "converted", "lost_depth"]
+__all__ = ["converted", "in_srgb", "lost_depth", "upright"]
 
-_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How to turn the pixels, by the EXIF orientation."""
 
 # The mode to which a mode is converted, if none of its colours is declared transparent.
 _TAKEN_AS = {
@@ -34,26 +44,48 @@ def lost_depth(image: Image.Image) -> list[str]:
     return []
 
 
-def as_shown(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:
-    """Apply to the pixels what the metadata say about them: the orientation and an RGB profile.
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Return an image turned as an EXIF orientation (1 to 8) says."""
+    how = _TURNS.get(orientation)
+    if how is None:
+        return image
+    turned = image.transpose(how)
+    turned.info = dict(image.info)
+    return turned
+
+
+def in_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, list[str]]:
+    """Return an image in sRGB, and notices.
 
     Args:
-        image: the image.
-        profile: ICC profile.
-
-    Returns:
-        The image as it should be seen, in sRGB, and notices.
+        image: of a mode that is kept as it is, with 8 or 16 bits; others are left to
+            :func:`converted`.
+        profile: its ICC profile, or empty.
     """
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    if profile is None or image.mode not in ("RGB", "RGBA"):
+    grey = image.mode in ("L", "LA") or image.mode.startswith("I")
+    if not profile or _is_srgb(profile) or not (grey or image.mode in ("RGB", "RGBA")):
         return image, []
-    if _is_srgb(profile):
-        return image, []
-    shown = _to_srgb(image, profile, image.mode)
+    shown = _grey_in_srgb(image, profile) if grey else _to_srgb(image, profile, image.mode)
     if shown is None:
         return image, ["its ICC profile is unusable and was dropped without a conversion to sRGB"]
+    shown.info = dict(image.info)
     return shown, ["its colours were converted from its ICC profile to sRGB"]
+
+
+def _grey_in_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
+    """Convert grey by the curve of its profile, which may be one for grey or for RGB."""
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    converted_ramp = _to_srgb(ramp, profile, "RGB") or _to_srgb(ramp.convert("RGB"), profile, "RGB")
+    if converted_ramp is None:
+        return None
+    curve = np.asarray(converted_ramp)[0, :, 1]
+    if image.mode.startswith("I"):
+        samples = np.asarray(image).astype(np.float64)
+        levels = np.interp(samples, np.arange(256) * 257, curve * 257.0)
+        return Image.fromarray(np.rint(levels).astype(np.uint16))
+    first, *alpha = image.split()
+    shown = first.point(curve.tolist())
+    return Image.merge("LA", (shown, *alpha)) if alpha else shown
 
 
 def _is_srgb(profile: bytes) -> bool:

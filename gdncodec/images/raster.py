@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from gdncodec.container import ColorMode
+from gdncodec.images.exif import EXIF_START
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Metadata", "RasterImage", "eight_bits"]
-
-_EXIF_START = b"Exif\0\0"
 
 # Names of the metadata in the ``info`` of a Pillow image, and as options of its ``save``.
 _PILLOW_NAMES = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
@@ -39,8 +38,8 @@ class Metadata:
     xmp: bytes = b""
 
     def __post_init__(self) -> None:
-        if self.exif and not self.exif.startswith(_EXIF_START):
-            object.__setattr__(self, "exif", _EXIF_START + self.exif)
+        if self.exif and not self.exif.startswith(EXIF_START):
+            object.__setattr__(self, "exif", EXIF_START + self.exif)
 
     @property
     def info(self) -> dict[str, bytes]:

@@ -12,11 +12,15 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from gdncodec.container import ColorMode
 from gdncodec.errors import ImageError, one_line
-from gdncodec.images.modes import as_shown, converted, lost_depth
+from gdncodec.images.described import described, hidden_chunks
+from gdncodec.images.formats import missing_plugin, register_plugins
+from gdncodec.images.modes import converted, lost_depth
 from gdncodec.images.raster import Metadata, RasterImage, eight_bits
+from gdncodec.images.stripping import STRIPPED, stripped
+from gdncodec.images.transparency import filled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from numpy.typing import NDArray
 
@@ -36,12 +40,6 @@ _DAMAGED = (
     Image.DecompressionBombError,
 )
 
-# Tags of a TIFF file that describe how its pixels are stored, or that are kept elsewhere.
-_TIFF_STRUCTURE = {
-    *range(254, 260), 262, 263, 266, 273, 277, 278, 279, 284, 317, 320, *range(322, 326), 338, 339,
-    347, 529, 530, 531, 532, 700, 34377, 34675,
-}  # fmt: skip
-
 _STRIP = 256
 """Rows that are copied at a time between Pillow's memory and arrays."""
 
@@ -50,7 +48,8 @@ def read_image(
     source: Path | BinaryIO,
     *,
     frame: int | None = None,
-    strip: bool = False,
+    strip: bool | Collection[str] = False,
+    exact: bool = False,
     max_pixels: int | None = None,
     accept_truncated: bool = False,
 ) -> RasterImage:
@@ -59,8 +58,11 @@ def read_image(
     Args:
         source: path, or an open binary file.
         frame: which image of a file with several, from 0.
-        strip: leave out the metadata, after applying them to the pixels: the EXIF orientation, and
-            the ICC profile by a conversion to sRGB.
+        strip: leave out metadata, after applying them to the pixels: the EXIF orientation, and the
+            ICC profile by a conversion to sRGB. All of them, or some of
+            :data:`~gdncodec.images.stripping.STRIPPED`.
+        exact: keep the colours below fully transparent pixels; otherwise those of the visible
+            pixels are continued there, which takes fewer bytes.
         max_pixels: refuse larger images before anything is allocated.
         accept_truncated: take what Pillow can read of a file that ends early, or is damaged; the
             rest is grey or black. Sets Pillow's ``LOAD_TRUNCATED_IMAGES`` meanwhile.
@@ -69,15 +71,17 @@ def read_image(
         ImageError: not an image, damaged, too large, or of a kind that is not supported.
     """
     name = str(source) if isinstance(source, Path) else "the input"
+    register_plugins()
     if accept_truncated:
-        return _in_part(source, name, frame=frame, strip=strip, max_pixels=max_pixels)
+        asked = {"frame": frame, "strip": strip, "exact": exact, "max_pixels": max_pixels}
+        return _in_part(source, name, **asked)
     try:
         with Image.open(source) as image:
             if max_pixels is not None and image.width * image.height > max_pixels:
                 size = f"{image.width} x {image.height} pixels are"
                 msg = f"{size} over the limit of {max_pixels}; --max-pixels raises it"
                 raise ImageError(msg)
-            return from_pil(image, frame=frame, strip=strip)
+            return from_pil(image, frame=frame, strip=strip, exact=exact)
     except ImageError as error:
         msg = f"{name}: {error}"
         raise ImageError(msg) from error
@@ -87,7 +91,8 @@ def read_image(
         msg = f"{name}: more pixels than the limit of {limit}; {how} raises it"
         raise ImageError(msg) from error
     except UnidentifiedImageError as error:
-        msg = f"{name}: not an image in a format that Pillow reads"
+        needed = missing_plugin(source.suffix) if isinstance(source, Path) else None
+        msg = f"{name}: {needed or 'not an image in a format that Pillow reads'}"
         raise ImageError(msg) from error
     except FileNotFoundError as error:
         msg = f"{name}: no such file"
@@ -112,13 +117,20 @@ def _in_part(source: Path | BinaryIO, name: str, **how: Any) -> RasterImage:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def from_pil(image: Image.Image, *, frame: int | None = None, strip: bool = False) -> RasterImage:
+def from_pil(
+    image: Image.Image,
+    *,
+    frame: int | None = None,
+    strip: bool | Collection[str] = False,
+    exact: bool = False,
+) -> RasterImage:
     """Convert a Pillow image.
 
     Args:
         image: the image; its file is read if it has not been read yet.
         frame: which image of a file with several, from 0.
         strip: as in :func:`read_image`.
+        exact: as in :func:`read_image`.
 
     Raises:
         ImageError: the image is one of several and ``frame`` does not say which, it has no pixels,
@@ -128,30 +140,35 @@ def from_pil(image: Image.Image, *, frame: int | None = None, strip: bool = Fals
     if not image.width or not image.height:
         msg = f"it has no pixels ({image.width} x {image.height})"
         raise ImageError(msg)
-    notices = lost_depth(image)
+    notices, chunks = lost_depth(image), hidden_chunks(image)
     image.load()
-    metadata = _metadata(image)
-    if strip:
-        image, stripped = as_shown(image, metadata.icc or None)
-        metadata = Metadata()
-        notices += stripped
+    what = frozenset(STRIPPED if strip is True else strip or ())
     if image.mode.startswith("I"):
-        return _from_16_bits(image, metadata, notices)
-    depth = 1 if image.mode == "1" and "transparency" not in image.info else 8
-    taken, profile, more = converted(image, metadata.icc or None)
-    metadata = replace(metadata, icc=profile or b"")
+        metadata, lost = described(image, chunks, grey=True)
+        image, metadata, more = stripped(image, metadata, what)
+        raster = _from_16_bits(image, metadata)
+    else:
+        grey = image.mode in ("1", "L", "LA", "La")
+        metadata, lost = described(image, chunks, grey=grey)
+        depth = 1 if image.mode == "1" and "transparency" not in image.info else 8
+        taken, profile, more = converted(image, metadata.icc or None)
+        metadata = replace(metadata, icc=profile or b"")
+        taken, metadata, applied = stripped(taken, metadata, what)
+        raster = _from_8_bits(taken, metadata, depth)
+        more += applied
+    told = () if what.issuperset(STRIPPED) else lost  # nothing was to be kept
+    pixels = raster.pixels
+    if raster.alpha is not None and not exact:
+        pixels = filled(pixels, raster.alpha)
+    return replace(raster, pixels=pixels, notices=(*raster.notices, *notices, *more, *told))
+
+
+def _from_8_bits(taken: Image.Image, metadata: Metadata, depth: int) -> RasterImage:
     grey = taken.mode in ("L", "LA")
     bands = _array(taken)
     pixels = np.broadcast_to(bands[..., :1], (*bands.shape[:2], 3)) if grey else bands[..., :3]
     alpha = bands[..., -1] if taken.mode in ("LA", "RGBA") else None
-    return RasterImage(
-        pixels,
-        ColorMode.GREY if grey else ColorMode.RGB,
-        metadata,
-        depth,
-        alpha,
-        tuple(notices + more),
-    )
+    return RasterImage(pixels, ColorMode.GREY if grey else ColorMode.RGB, metadata, depth, alpha)
 
 
 def _choose_frame(image: Image.Image, frame: int | None) -> None:
@@ -171,17 +188,7 @@ def _choose_frame(image: Image.Image, frame: int | None) -> None:
         raise ImageError(msg)
 
 
-def _metadata(image: Image.Image) -> Metadata:
-    metadata = Metadata.of_pillow(image.info)
-    if image.format != "TIFF":
-        return metadata
-    exif = image.getexif()  # in a TIFF file it is spread over the tags
-    for tag in _TIFF_STRUCTURE & set(exif):
-        del exif[tag]
-    return replace(metadata, exif=exif.tobytes()) if len(exif) else metadata
-
-
-def _from_16_bits(image: Image.Image, metadata: Metadata, notices: list[str]) -> RasterImage:
+def _from_16_bits(image: Image.Image, metadata: Metadata) -> RasterImage:
     samples = _array(image)
     if samples.dtype.itemsize != 2:
         low, high = int(samples.min()), int(samples.max())
@@ -190,11 +197,11 @@ def _from_16_bits(image: Image.Image, metadata: Metadata, notices: list[str]) ->
             raise ImageError(msg)
     samples = samples.astype(np.uint16)
     transparent = image.info.get("transparency")
-    depth, alpha = 16, None
+    depth, alpha, notices = 16, None, []
     if isinstance(transparent, int):
         alpha = np.where(samples[..., 0] == transparent, 0, 255).astype(np.uint8)
         depth, samples = 8, eight_bits(samples)
-        notices = [*notices, "16-bit grey with a transparent colour is kept with 8 bits"]
+        notices = ["16-bit grey with a transparent colour is kept with 8 bits"]
     pixels = np.broadcast_to(samples, (*samples.shape[:2], 3))
     return RasterImage(pixels, ColorMode.GREY, metadata, depth, alpha, tuple(notices))
 

@@ -11,7 +11,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from gdncodec.container import ColorMode
-from gdncodec.errors import ImageError
+from gdncodec.errors import ImageError, UsageError
+from gdncodec.images import exif as exif_blocks
+from gdncodec.images.formats import missing_plugin, register_plugins
 from gdncodec.images.raster import Metadata, eight_bits
 
 if TYPE_CHECKING:
@@ -22,8 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["as_image", "encoded", "output_format", "pillow_mode"]
 
 # Formats in which Pillow stores alpha without loss.
-_HOLD_ALPHA = {"DDS", "JPEG2000", "PNG", "SGI", "TGA", "TIFF", "WEBP"}
-_HOLD_METADATA = {"AVIF", "JPEG", "PNG", "WEBP"}
+_HOLD_ALPHA = {"DDS", "JPEG2000", "JXL", "PNG", "SGI", "TGA", "TIFF", "WEBP"}
+_HOLD_METADATA = {"AVIF", "HEIF", "JPEG", "JXL", "PNG", "WEBP"}
+_HOLD_RESOLUTION = {"BMP", "JPEG", "PNG", "TIFF"}
+_HOLD_COMMENTS = {"GIF", "JPEG"}
+_LOSSY = {"AVIF", "HEIF", "JPEG", "JXL", "WEBP"}
+_QUALITY = 95
+"""Of a lossy output: what the codec lost should not be joined by much more."""
 _RESIZE = {"ICNS", "ICO"}
 # What Pillow and its plugins raise on metadata or images that they cannot write.
 _FAILURES = (OSError, ValueError, KeyError, TypeError, SyntaxError, struct.error)
@@ -70,16 +77,20 @@ def output_format(path: Path, name: str | None = None) -> str:
     Raises:
         ImageError: Pillow writes no such format.
     """
+    register_plugins()
     suffix = f".{name}" if name else path.suffix
     found = Image.registered_extensions().get(suffix.lower(), (name or "").upper())
     if found not in Image.SAVE or found == "GDN" or found in _RESIZE:
         what = name or path.suffix or "(no suffix)"
-        msg = f"{path}: cannot write an image of type {what}; try .png"
+        why = missing_plugin(suffix) or f"cannot write an image of type {what}; try .png"
+        msg = f"{path}: {why}"
         raise ImageError(msg)
     return found
 
 
-def encoded(image: Image.Image, format_name: str) -> tuple[bytes, tuple[str, ...]]:
+def encoded(
+    image: Image.Image, format_name: str, quality: float | None = None
+) -> tuple[bytes, tuple[str, ...]]:
     """Return a decoded image as the bytes of a file, with the metadata in its ``info``.
 
     In memory, because Pillow does not notice if the end of a file does not fit on the disk.
@@ -87,13 +98,18 @@ def encoded(image: Image.Image, format_name: str) -> tuple[bytes, tuple[str, ...
     Args:
         image: the image.
         format_name: Pillow's name of the format.
+        quality: of a lossy format, 1 to 100; None takes 95.
 
     Returns:
         The bytes, and what the format does not keep, one line each.
 
     Raises:
         ImageError: the format cannot hold the image.
+        UsageError: the format takes no quality.
     """
+    if quality is not None and format_name not in _LOSSY:
+        msg = f"{format_name} takes no quality; JPEG, WebP, AVIF, HEIC and JPEG XL do"
+        raise UsageError(msg)
     if image.mode in ("LA", "RGBA") and format_name not in _HOLD_ALPHA:
         msg = f"{format_name} cannot keep the transparency exactly; write PNG, TIFF or WebP"
         raise ImageError(msg)
@@ -113,11 +129,16 @@ def encoded(image: Image.Image, format_name: str) -> tuple[bytes, tuple[str, ...
             lost.add("xmp")
     for key in lost:
         options.pop(key, None)
-    if format_name == "PNG":
-        options["compress_level"] = _PNG_LEVEL
-    if format_name in ("AVIF", "JPEG", "WEBP"):
-        options["quality"] = 95
-    metadata = [key for key in ("exif", "icc_profile", "xmp", "pnginfo") if key in options]
+    options |= _settings(format_name, quality, exif_blocks.resolution(options.get("exif", b"")))
+    comment = exif_blocks.comment(options.get("exif", b""))
+    if comment and format_name in _HOLD_COMMENTS:
+        options["comment"] = comment.encode()
+    elif comment and format_name == "PNG":
+        text = options.setdefault("pnginfo", PngInfo())
+        text.add_itxt("Comment", comment)
+    metadata = [
+        key for key in ("exif", "icc_profile", "xmp", "pnginfo", "comment") if key in options
+    ]
     # If Pillow fails, as on damaged EXIF or on more than a JPEG can hold, try without each of the
     # metadata, and then without any.
     for left_out in dict.fromkeys([(), *((key,) for key in metadata), tuple(metadata)]):
@@ -130,6 +151,22 @@ def encoded(image: Image.Image, format_name: str) -> tuple[bytes, tuple[str, ...
         return data, tuple(f"{format_name} does not keep the {key}" for key in sorted(lost))
     msg = f"cannot be written as {format_name} ({failure})"
     raise ImageError(msg) from failure
+
+
+def _settings(
+    format_name: str, quality: float | None, resolution: tuple[float, float] | None
+) -> dict[str, Any]:
+    """Return the options of Pillow's ``save`` that are no metadata."""
+    settings: dict[str, Any] = {}
+    if format_name == "PNG":
+        settings["compress_level"] = _PNG_LEVEL
+    if resolution and format_name in _HOLD_RESOLUTION:
+        settings["dpi"] = resolution
+    if format_name in _LOSSY:
+        settings["quality"] = round(_QUALITY if quality is None else quality)
+    if format_name == "JPEG":
+        settings["subsampling"] = "4:4:4"
+    return settings
 
 
 def _saved(image: Image.Image, format_name: str, options: dict[str, Any]) -> bytes:
