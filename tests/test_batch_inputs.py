@@ -42,7 +42,7 @@ def test_an_image_that_needs_a_plugin_is_named_with_it(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "registered_extensions", dict)
     (tmp_path / "a.heic").touch()
     (reason,) = found(tmp_path).values()
-    assert reason == "Pillow reads .heic files only with the package pillow-heif"
+    assert reason == ".heic needs pillow-heif: pip install 'gdncodec[formats]'"
 
 
 def test_a_file_is_found_under_its_own_name_before_a_link_and_a_loop_ends(tmp_path, monkeypatch):

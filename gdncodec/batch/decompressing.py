@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from gdncodec.batch.files import (
 )
 from gdncodec.batch.outcomes import Outcome
 from gdncodec.config import MAX_PIXELS
+from gdncodec.errors import FormatError
 from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Decoding:
     Args:
         model: name or path of a model; None takes the installed one that the file names.
         max_pixels: refuse larger images.
-        region: decode only this rectangle.
+        region: decode only this rectangle of the image as it is shown, turned as EXIF says.
         computing: how to compute.
     """
 
@@ -61,11 +63,17 @@ class Decoding:
         See :meth:`gdncodec.codec.Codec.decompress` about ``on_damage``.
         """
         from gdncodec.catalog import find_model
-        from gdncodec.container import unpack_header
+        from gdncodec.container import ChunkType, unpack, unpack_header
+        from gdncodec.images.exif import orientation
 
         data = read_gdn(source)
         with about(source):
-            header = unpack_header(data)
+            header, region = unpack_header(data), self.region
+            if region is not None:
+                exif = b""
+                with contextlib.suppress(FormatError):  # the decoder says what is damaged
+                    exif = unpack(data).chunks.get(ChunkType.EXIF, b"")
+                region = region.stored(orientation(exif), header.width, header.height)
             if self.model:
                 codec = self.computing.codec(find_model(self.model))
             else:
@@ -73,7 +81,7 @@ class Decoding:
             with pillow_limit(self.max_pixels):
                 image = codec.decompress_image(
                     data,
-                    region=self.region,
+                    region=region,
                     max_pixels=self.max_pixels,
                     progress=progress,
                     on_damage=on_damage,

@@ -114,9 +114,17 @@ def plan(
         result.jobs.append(job)
     if not result.jobs and not any(outcome.error for outcome in result.aside):
         hint = "" if recursive else "; -r searches the folders in it, too"
-        msg = f"{sources[0]}: no input in this folder{hint}"
+        msg = f"{sources[0]}: no input in this folder{hint}{_first_left_out(result.aside)}"
         raise UsageError(msg)
     return result
+
+
+def _first_left_out(aside: Sequence[Outcome]) -> str:
+    files = [outcome for outcome in aside if not outcome.reason.startswith(SUBFOLDER)]
+    if not files:
+        return ""
+    others = f", and {len(files) - 1} more are" if len(files) > 1 else " is"
+    return f" ({files[0].source}{others} left out: {files[0].reason})"
 
 
 def _refuse(sources: Sequence[str], output: str | None) -> None:

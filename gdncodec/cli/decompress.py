@@ -37,7 +37,7 @@ __all__ = ["decompress", "verify", "view"]
     metavar="Q",
     help="Quality of a JPEG, WebP, AVIF, HEIC or JPEG XL output.  [default: 95]",
 )
-@click.option("--region", metavar="X,Y,W,H", help="Decode only this rectangle, in pixels.")
+@click.option("--region", metavar="X,Y,W,H", help="Decode only this rectangle, in pixels as shown.")
 @click.option(
     "--ignore-errors", is_flag=True, help="Decode what is intact of a damaged file, rest grey."
 )

@@ -77,6 +77,7 @@ class _Inspection:
 
 def _facts(source: Path, data: bytes, verbose: bool) -> dict[str, Any]:
     from gdncodec.container import ChunkType, unpack
+    from gdncodec.images.exif import orientation
 
     container = unpack(data)
     header, chunks = container
@@ -86,6 +87,7 @@ def _facts(source: Path, data: bytes, verbose: bool) -> dict[str, Any]:
         "format_version": data[4],
         "width": header.width,
         "height": header.height,
+        "orientation": orientation(chunks.get(ChunkType.EXIF, b"")),
         "color_mode": header.color_mode.name.lower(),
         "depth": header.depth,
         "alpha": ChunkType.ALPHA in chunks,

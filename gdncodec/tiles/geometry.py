@@ -109,6 +109,28 @@ class Region(NamedTuple):
             raise UsageError(msg)
         return self
 
+    def stored(self, orientation: int, width: int, height: int) -> Region:
+        """Return where a rectangle of the image as it is shown lies in the stored pixels.
+
+        Args:
+            orientation: of EXIF, 1 to 8.
+            width: of the stored image.
+            height: of the stored image.
+
+        Raises:
+            UsageError: the rectangle is not inside the image.
+        """
+        turned = orientation >= 5
+        self.checked(*((height, width) if turned else (width, height)))
+        x, y, w, h = self
+        if turned:
+            x, y, w, h = y, x, h, w
+        if orientation in (2, 3, 7, 8):
+            x = width - x - w
+        if orientation in (3, 4, 6, 7):
+            y = height - y - h
+        return Region(x, y, w, h)
+
 
 class Tile(NamedTuple):
     """A rectangle of latent positions, and the larger one that computing it needs."""
