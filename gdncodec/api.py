@@ -14,6 +14,7 @@ from gdncodec.catalog import ModelEntry, find_model, find_models_for
 from gdncodec.codec import MAX_PIXELS, Codec
 from gdncodec.container import unpack_header
 from gdncodec.errors import ModelError, UsageError
+from gdncodec.files import read_file
 from gdncodec.images.raster import RasterImage, eight_bits
 from gdncodec.images.reading import from_pil
 
@@ -116,7 +117,7 @@ def decompress(
 
 def open_gdn(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """See :func:`gdncodec.open`."""
-    return decompress_image(path.read_bytes(), max_pixels=max_pixels)
+    return decompress_image(read_file(path), max_pixels=max_pixels)
 
 
 def decompress_image(

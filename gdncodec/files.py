@@ -1,6 +1,7 @@
 """Writes a file completely or not at all; ``-`` stands for the standard streams."""
 
 import errno
+import io
 import os
 import stat
 import sys
@@ -18,7 +19,9 @@ except ImportError:  # Windows, which does not remove a file that a process has 
 __all__ = [
     "STREAM",
     "is_unfinished",
+    "naming",
     "read_data",
+    "read_file",
     "remove_leftovers",
     "write_data",
     "write_safely",
@@ -35,15 +38,31 @@ def read_data(path: Path) -> bytes:
     """Return the bytes of a file, or of standard input.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is a device, which may never end.
     """
-    if path == STREAM:
-        if sys.stdin is None:
-            raise OSError(errno.EBADF, "closed", "standard input")
-        return sys.stdin.buffer.read()
-    if stat.S_ISCHR(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "a device, which may never end", str(path))
+    if path != STREAM:
+        return read_file(path)
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "closed", "standard input")
+    with suppress(io.UnsupportedOperation):  # it is none of the system's
+        _refuse_device(os.fstat(sys.stdin.fileno()), "standard input")
+    return sys.stdin.buffer.read()
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file, also of one named ``-``.
+
+    Raises:
+        OSError: it cannot be read, or is a device, which may never end.
+    """
+    _refuse_device(path.stat(), str(path))
     return path.read_bytes()
+
+
+def _refuse_device(found: os.stat_result, name: str) -> None:
+    is_empty = os.path.exists(os.devnull) and os.path.samestat(found, os.stat(os.devnull))
+    if stat.S_ISCHR(found.st_mode) and not is_empty:
+        raise OSError(errno.EINVAL, "a device, which may never end", name)
 
 
 def write_data(path: Path, data: bytes, *, overwrite: bool) -> None:
@@ -61,6 +80,17 @@ def write_data(path: Path, data: bytes, *, overwrite: bool) -> None:
         return
     with write_safely(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add a path to system errors that name no file, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager
@@ -91,13 +121,13 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
         raise OSError(error.errno, msg) from error
     temporary = Path(held.name)
     try:
-        with _naming(path):
+        with naming(path):
             yield temporary
         # mkstemp makes private files; the result gets the permissions of any new file.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
-        with _naming(path), temporary.open("rb") as file:
+        with naming(path), temporary.open("rb") as file:
             os.fsync(file.fileno())
         if fcntl is None:
             held.close()  # Windows does not rename an open file either
@@ -127,17 +157,6 @@ def _locked_file(path: Path) -> IO[bytes]:
         if os.fstat(held.fileno()).st_nlink:
             return held
         held.close()  # it was taken for a leftover before it was locked
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Add the path to system errors that name no file, such as that of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def is_unfinished(path: Path) -> bool:

@@ -178,9 +178,9 @@ def test_a_link_stays_and_a_device_is_never_replaced(folder):
 def test_ctrl_c_ends_by_the_signal_and_leaves_no_partial_file(folder):
     code = (
         "import os, signal\n"
-        "from gdncodec.cli import main\n"
+        "from gdncodec.__main__ import program\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGINT)\n"
-        "main(['compress', 'img.png'])\n"
+        "program(['compress', 'img.png'])\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code],
