@@ -1,6 +1,7 @@
 """The command line as a whole: what is refused, overwritten, interrupted and said."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -161,6 +162,40 @@ def test_a_disk_that_fills_up_loses_nothing_and_is_named(folder, output):
         assert ended.stderr == f"Error: {folder / output}: File too large\n"
         assert (folder / output).read_bytes() == b"old"
         assert names(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("verify good.gdn --report r.jsonl", "r.jsonl"),
+        ("view good.gdn", "tmp/gdncodec-"),
+        ("eval img.png --out ev --anchors jpeg --qualities 50", "ev/measurements.jsonl"),
+        ("compare img.png --anchors jpeg", "img.compare.html"),
+        ("models add m.safetensors --name other", "models/other.safetensors"),
+    ],
+)
+def test_a_full_disk_is_named_with_the_file_by_every_command(
+    folder, tiny_model, monkeypatch, words, named
+):
+    run("compress", "img.png", "-o", "good.gdn")
+    (folder / "tmp").mkdir()
+    (folder / "m.safetensors").write_bytes(tiny_model.read_bytes())
+    monkeypatch.setenv("TMPDIR", "tmp")
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("GDNCODEC_MODELS", "models")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        result = CliRunner().invoke(main, words.split())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error")]
+    assert named in line
+    assert line.endswith(": File too large")
+    assert not list((folder / "tmp").iterdir())
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".gdncodec-")]
 
 
 def test_a_link_stays_and_a_device_is_never_replaced(folder):

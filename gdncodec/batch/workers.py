@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from gdncodec.errors import one_line
+from gdncodec.errors import one_line, show_skipped_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -182,6 +182,7 @@ def _serve(
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # see _ctrl_c_held_back
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # clean up
+    show_skipped_models()
     if prepare:
         prepare()
     with suppress(EOFError, OSError):

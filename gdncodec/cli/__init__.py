@@ -29,7 +29,7 @@ from gdncodec.cli import (
     train,
 )
 from gdncodec.cli.failures import EXISTS, explained
-from gdncodec.errors import printable
+from gdncodec.errors import printable, show_skipped_models
 
 __all__ = ["main"]
 
@@ -64,6 +64,7 @@ class _Commands(click.Group):
         try:
             with warnings.catch_warnings(), _ended_by_signals():
                 warnings.filterwarnings("ignore", module="PIL")  # of damaged or large images
+                show_skipped_models()
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort):
             raise

@@ -114,7 +114,9 @@ def read_curve(path: Path) -> Curve:
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror})"
         raise GdnCodecError(msg) from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError,
+    ) as error:  # fmt: skip
         msg = f"{path}: not a result file in CompressAI's format ({error})"
         raise GdnCodecError(msg) from error
 

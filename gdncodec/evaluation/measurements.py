@@ -178,7 +178,7 @@ class MeasurementStore:
                 for name, value in record["metrics"].items()
             }
             known = Measurement(**record)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return
         self._known[known.digest, known.key, known.quality] = known
 

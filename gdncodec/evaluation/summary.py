@@ -274,7 +274,7 @@ def _write_curves(folder: Path, summary: Summary, kept: Sequence[Path]) -> list[
             write_curve(folder / "curves" / written[-1], curve)
     try:
         before = json.loads((folder / "bd.json").read_text("utf-8")).get("curves", [])
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         before = []
     for name in before if isinstance(before, list) else []:
         path = folder / "curves" / Path(str(name)).name
