@@ -28,6 +28,8 @@ def program(arguments: Sequence[str] | None = None) -> None:
         if ended.code == 128 + signal.SIGINT:
             _end_by_ctrl_c()
         raise
+    except OSError as error:  # of --help, which has no file to name
+        sys.exit(f"Error: {error.strerror}")
 
 
 def _end_by_ctrl_c() -> None:

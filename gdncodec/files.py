@@ -75,16 +75,17 @@ def write_data(path: Path, data: bytes, *, overwrite: bool) -> None:
     if path == STREAM:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "closed", "standard output")
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with naming("standard output"):
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
         return
     with write_safely(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(data)
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Add a path to system errors that name no file, such as that of a full disk."""
+def naming(path: Path | str) -> Iterator[None]:
+    """Add a name to system errors that name no file, such as that of a full disk."""
     try:
         yield
     except OSError as error:

@@ -276,13 +276,40 @@ def test_a_bug_in_a_command_without_verbose_shows_the_traceback_at_once(folder, 
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")],
+    [
+        MemoryError(),
+        MemoryError("\n"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("can't start new thread"),
+        RuntimeError("Exception from core.cpp:268:\nCannot load library: failed to map segment\n"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ],
 )
 def test_a_lack_of_memory_is_no_bug(folder, monkeypatch, error):
     monkeypatch.setattr("gdncodec.codec.Codec.compress", failing_with(error))
     said = run("compress", "img.png", code=1).stderr
     assert "out of memory" in said
+    assert "()" not in said
     assert "bug" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has such a device")
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [("--help", ""), ("compress --help", ""), ("compress img.png -o -", "standard output: ")],
+)
+def test_what_cannot_be_printed_is_one_line(folder, words, named):
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "gdncodec", *words.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(gdncodec.__file__).parents[1])},
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == f"Error: {named}No space left on device\n"
 
 
 def test_info_unpacks_a_file_once(folder, monkeypatch):
