@@ -111,7 +111,7 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(path)
-    path = path.resolve()  # a link is kept, and its target is written
+    path = _target(path)
     if path.exists() and not path.is_file():
         msg = f"{path} is not an ordinary file; write to standard output with -o - instead"
         raise OSError(msg)
@@ -139,6 +139,14 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
     finally:
         held.close()
         temporary.unlink(missing_ok=True)
+
+
+def _target(path: Path) -> Path:
+    """Return what is written: links are kept, and where they lead is written."""
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # before Python 3.13; the system says what is wrong since then
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
 
 
 def _locked_file(path: Path) -> IO[bytes]:

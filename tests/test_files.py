@@ -15,6 +15,14 @@ def test_a_device_that_never_ends_is_no_file():
     assert read_data(Path(os.devnull)) == b""
 
 
+def test_a_loop_of_links_is_an_error_of_the_system(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="symbolic links"):
+        write_data(tmp_path / "a", b"data", overwrite=True)
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b"}
+
+
 def test_a_device_as_standard_input_is_refused(monkeypatch):
     with open("/dev/zero", encoding="latin-1") as zeros:
         monkeypatch.setattr("sys.stdin", zeros)

@@ -132,4 +132,4 @@ def write_curve(path: Path, curve: Curve) -> None:
         },
     }
     text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    write_data(path, text.encode(), overwrite=True)
+    write_data(path, text.encode(errors="backslashreplace"), overwrite=True)

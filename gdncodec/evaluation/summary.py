@@ -164,11 +164,15 @@ def write_files(
     """
     write_csv(folder / "measurements.csv", evaluation.measurements)
     curves = _write_curves(folder, summary, [path.resolve() for path in kept])
-    write_data(folder / "bd.json", _bd_json(summary, curves).encode(), overwrite=True)
+    write_data(
+        folder / "bd.json",
+        _bd_json(summary, curves).encode(),
+        overwrite=True,
+    )
     tables = _tables(summary)
     heading = _heading(evaluation)
     text = _markdown(heading, evaluation, summary, tables)
-    write_data(folder / "summary.md", text.encode(), overwrite=True)
+    write_data(folder / "summary.md", text.encode(errors="backslashreplace"), overwrite=True)
     if summary.curves:
         write_plots(folder / "plots", summary.curves, summary.models, summary.reference)
     failures = [Table("Not measured", ("what", "why"), [_failed(f) for f in evaluation.failures])]
