@@ -31,7 +31,7 @@ _DAMAGED = (
     TypeError,
     ArithmeticError,
     EOFError,
-    NotImplementedError,
+    RuntimeError,
     struct.error,
     Image.DecompressionBombError,
 )
