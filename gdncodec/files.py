@@ -18,6 +18,7 @@ except ImportError:  # Windows, which does not remove a file that a process has 
 
 __all__ = [
     "STREAM",
+    "check_ordinary",
     "is_unfinished",
     "naming",
     "read_data",
@@ -57,6 +58,16 @@ def read_file(path: Path) -> bytes:
     """
     _refuse_device(path.stat(), str(path))
     return path.read_bytes()
+
+
+def check_ordinary(path: Path) -> None:
+    """Refuse what is there but no file, such as a pipe, which would be waited for.
+
+    Raises:
+        OSError: it is a folder, a pipe, a device or a socket.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not an ordinary file", str(path))
 
 
 def _refuse_device(found: os.stat_result, name: str) -> None:

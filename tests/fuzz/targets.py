@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from mutations import damaged, damaged_gdn, damaged_model
@@ -306,7 +307,7 @@ class Salvage(Target):
 class Images(Target):
     """Image files that are compressed, also with ``--accept-truncated``."""
 
-    formats = {
+    formats: ClassVar = {
         "PNG": {}, "JPEG": {"progressive": True}, "TIFF": {"compression": "tiff_lzw"}, "GIF": {},
         "WEBP": {}, "BMP": {}, "PPM": {}, "JPEG2000": {}, "TGA": {}, "PCX": {}, "SGI": {},
         "AVIF": {"quality": 30},
