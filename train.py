@@ -2,7 +2,7 @@
 
 import sys
 
-from gdncodec.cli import main
+from gdncodec.__main__ import program
 
 if __name__ == "__main__":
-    main(["train", *sys.argv[1:]])
+    program(["train", *sys.argv[1:]])

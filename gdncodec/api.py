@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,8 @@ from PIL import Image
 from gdncodec.catalog import ModelEntry, find_model, find_models_for
 from gdncodec.codec import MAX_PIXELS, Codec
 from gdncodec.container import unpack_header
-from gdncodec.errors import ModelError, UsageError
+from gdncodec.errors import ModelError, SkippedModelWarning, UsageError
+from gdncodec.files import read_file
 from gdncodec.images.raster import RasterImage, eight_bits
 from gdncodec.images.reading import from_pil
 
@@ -70,8 +70,10 @@ def codec_of_file(
     """
     *others, last = find_models_for(fingerprint)
     for entry in others:
-        with suppress(ModelError):  # it is damaged, or another model's fingerprint is in it
+        try:
             return codec_for(entry, device, engine=engine, threads=threads)
+        except ModelError as error:  # noqa: PERF203 - damaged, or with another's fingerprint
+            warnings.warn(f"passed over {error}", SkippedModelWarning, stacklevel=2)
     return codec_for(last, device, engine=engine, threads=threads)
 
 
@@ -116,7 +118,7 @@ def decompress(
 
 def open_gdn(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """See :func:`gdncodec.open`."""
-    return decompress_image(path.read_bytes(), max_pixels=max_pixels)
+    return decompress_image(read_file(path), max_pixels=max_pixels)
 
 
 def decompress_image(

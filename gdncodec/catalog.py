@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gdncodec.config import ModelConfig
-from gdncodec.errors import ModelError
+from gdncodec.errors import ModelError, SkippedModelWarning
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -155,7 +156,8 @@ def find_model_for(fingerprint: bytes) -> ModelEntry:
 def find_models_for(fingerprint: bytes) -> list[ModelEntry]:
     """Return the models that state this fingerprint, at least one.
 
-    A file may state the fingerprint of another; loading it tells.
+    A file may state the fingerprint of another; loading it tells. Of files that are no models, a
+    warning tells.
 
     Raises:
         ModelError: there is none.
@@ -166,8 +168,8 @@ def find_models_for(fingerprint: bytes) -> list[ModelEntry]:
         try:
             if entry.fingerprint == fingerprint:
                 found.append(entry)
-        except ModelError:
-            continue  # a damaged model beside a good one must not stop decoding
+        except ModelError as error:  # which must not stop decoding
+            warnings.warn(f"passed over {error}", SkippedModelWarning, stacklevel=2)
     if found:
         return found
     msg = (

@@ -207,6 +207,6 @@ class ModelConfig:
                 msg = "made by an older version of gdncodec"
                 raise ValueError(msg)
             return cls(**pairs)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             msg = f"the model file has no usable configuration: {error}"
             raise ModelError(msg) from error

@@ -1,13 +1,19 @@
 """The errors of this package; any other error that comes out of it is a bug."""
 
+import sys
+import warnings
+from typing import Any
+
 __all__ = [
     "FormatError",
     "GdnCodecError",
     "ImageError",
     "ModelError",
+    "SkippedModelWarning",
     "UsageError",
     "one_line",
     "printable",
+    "show_skipped_models",
 ]
 
 
@@ -39,6 +45,27 @@ class ImageError(GdnCodecError):
 
 class UsageError(GdnCodecError, ValueError):
     """An argument or an option has a value that is not allowed, or does not fit another one."""
+
+
+class SkippedModelWarning(UserWarning):
+    """A file among the user's models cannot be used, and was passed over."""
+
+
+def show_skipped_models() -> None:
+    """Show these warnings in one line on standard error, each once, as a program does.
+
+    Changes ``warnings.showwarning``.
+    """
+    usual = warnings.showwarning
+
+    def show(message: Any, category: Any, *where: Any, **more: Any) -> None:
+        if issubclass(category, SkippedModelWarning):
+            print(f"Warning: {printable(message)}", file=sys.stderr)
+        else:
+            usual(message, category, *where, **more)
+
+    warnings.simplefilter("default", SkippedModelWarning)
+    warnings.showwarning = show
 
 
 def one_line(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Writes a file completely or not at all; ``-`` stands for the standard streams."""
 
 import errno
+import io
 import os
 import stat
 import sys
@@ -17,8 +18,11 @@ except ImportError:  # Windows, which does not remove a file that a process has 
 
 __all__ = [
     "STREAM",
+    "check_ordinary",
     "is_unfinished",
+    "naming",
     "read_data",
+    "read_file",
     "remove_leftovers",
     "write_data",
     "write_safely",
@@ -35,15 +39,41 @@ def read_data(path: Path) -> bytes:
     """Return the bytes of a file, or of standard input.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is a device, which may never end.
     """
-    if path == STREAM:
-        if sys.stdin is None:
-            raise OSError(errno.EBADF, "closed", "standard input")
-        return sys.stdin.buffer.read()
-    if stat.S_ISCHR(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "a device, which may never end", str(path))
+    if path != STREAM:
+        return read_file(path)
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "closed", "standard input")
+    with suppress(io.UnsupportedOperation):  # it is none of the system's
+        _refuse_device(os.fstat(sys.stdin.fileno()), "standard input")
+    return sys.stdin.buffer.read()
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file, also of one named ``-``.
+
+    Raises:
+        OSError: it cannot be read, or is a device, which may never end.
+    """
+    _refuse_device(path.stat(), str(path))
     return path.read_bytes()
+
+
+def check_ordinary(path: Path) -> None:
+    """Refuse what is there but no file, such as a pipe, which would be waited for.
+
+    Raises:
+        OSError: it is a folder, a pipe, a device or a socket.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not an ordinary file", str(path))
+
+
+def _refuse_device(found: os.stat_result, name: str) -> None:
+    is_empty = os.path.exists(os.devnull) and os.path.samestat(found, os.stat(os.devnull))
+    if stat.S_ISCHR(found.st_mode) and not is_empty:
+        raise OSError(errno.EINVAL, "a device, which may never end", name)
 
 
 def write_data(path: Path, data: bytes, *, overwrite: bool) -> None:
@@ -56,11 +86,23 @@ def write_data(path: Path, data: bytes, *, overwrite: bool) -> None:
     if path == STREAM:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "closed", "standard output")
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with naming("standard output"):
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
         return
     with write_safely(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Add a name to system errors that name no file, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager
@@ -80,7 +122,7 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(path)
-    path = path.resolve()  # a link is kept, and its target is written
+    path = _target(path)
     if path.exists() and not path.is_file():
         msg = f"{path} is not an ordinary file; write to standard output with -o - instead"
         raise OSError(msg)
@@ -91,13 +133,13 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
         raise OSError(error.errno, msg) from error
     temporary = Path(held.name)
     try:
-        with _naming(path):
+        with naming(path):
             yield temporary
         # mkstemp makes private files; the result gets the permissions of any new file.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
-        with _naming(path), temporary.open("rb") as file:
+        with naming(path), temporary.open("rb") as file:
             os.fsync(file.fileno())
         if fcntl is None:
             held.close()  # Windows does not rename an open file either
@@ -108,6 +150,14 @@ def write_safely(path: Path, *, overwrite: bool) -> Iterator[Path]:
     finally:
         held.close()
         temporary.unlink(missing_ok=True)
+
+
+def _target(path: Path) -> Path:
+    """Return what is written: links are kept, and where they lead is written."""
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # before Python 3.13; the system says what is wrong since then
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
 
 
 def _locked_file(path: Path) -> IO[bytes]:
@@ -127,17 +177,6 @@ def _locked_file(path: Path) -> IO[bytes]:
         if os.fstat(held.fileno()).st_nlink:
             return held
         held.close()  # it was taken for a leftover before it was locked
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Add the path to system errors that name no file, such as that of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def is_unfinished(path: Path) -> bool:

@@ -15,6 +15,12 @@ def found(*sources, recursive=True, unwanted=not_image):
     }
 
 
+def test_a_list_holds_no_standard_input(tmp_path):
+    (tmp_path / "list").write_text("a.png\n-\n")
+    with pytest.raises(UsageError, match="standard input cannot be one of several inputs"):
+        found(f"@{tmp_path}/list")
+
+
 def test_every_file_is_told_once_taken_or_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a" / "b").mkdir(parents=True)

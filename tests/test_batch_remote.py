@@ -91,6 +91,31 @@ def test_a_file_system_of_another_kind_is_mirrored_and_reported(memory, folder):
     run("verify", "memory://out/sub/1.gdn")
 
 
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("info", "verify memory://in/x.gdn"),
+        ("find", "verify memory://in/"),
+        ("get_file", "compress memory://in/sub/0.png -o out/"),
+        ("exists", "compress img.png -o memory://out/"),
+        ("put_file", "compress img.png -o memory://out/"),
+    ],
+)
+def test_errors_of_file_systems_are_one_line_with_the_address(
+    memory, folder, monkeypatch, method, words
+):
+    def fail(*_, **__):
+        msg = "Unable to locate credentials"
+        raise LookupError(msg)
+
+    monkeypatch.setattr(type(memory), method, fail)
+    result = invoke(*words.split())
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: memory://")
+    assert line.endswith(" (Unable to locate credentials)")
+
+
 @pytest.fixture
 def bucket(monkeypatch):
     """An object store that runs here."""

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 import gdncodec
 from gdncodec.catalog import ModelEntry, find_model, find_model_for, list_models, user_folder
 from gdncodec.config import ModelConfig
-from gdncodec.errors import ModelError
+from gdncodec.errors import ModelError, SkippedModelWarning
 
 
 @pytest.fixture
@@ -44,7 +44,8 @@ def test_the_users_model_comes_before_the_installed_one_of_the_same_name(user_mo
 
 def test_a_damaged_file_beside_a_good_one_does_not_hide_it(user_model):
     user_model.with_name("broken.safetensors").write_bytes(b"rubbish")
-    assert find_model_for(ModelEntry(user_model).fingerprint).path == user_model
+    with pytest.warns(SkippedModelWarning, match="broken"):
+        assert find_model_for(ModelEntry(user_model).fingerprint).path == user_model
 
 
 def test_an_unknown_name_lists_the_names_there_are():
@@ -80,7 +81,9 @@ def test_what_is_no_model_file_raises_model_error(tmp_path, content):
         find_model(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("kind", ["truncated", "null", "nested", "pipe", "another's fingerprint"])
+@pytest.mark.parametrize(
+    "kind", ["truncated", "null", "nested", "nested inside", "pipe", "another's fingerprint"]
+)
 def test_no_bad_file_stops_decoding(user_model, photo, kind):
     data = gdncodec.compress(photo)
     bad = user_model.with_name("a-bad-one.safetensors")
@@ -92,6 +95,9 @@ def test_no_bad_file_stops_decoding(user_model, photo, kind):
     elif kind == "nested":
         text = b'{"__metadata__": ' + b"[" * 100_000
         bad.write_bytes(struct.pack("<Q", len(text)) + text)
+    elif kind == "nested inside":
+        stated = {"config": "[" * 100_000, "fingerprint": good.fingerprint.hex()}
+        bad.write_bytes(header({"__metadata__": stated}))
     elif kind == "pipe":
         os.mkfifo(bad)
     else:
@@ -99,5 +105,6 @@ def test_no_bad_file_stops_decoding(user_model, photo, kind):
         save_file(
             tensors, bad, {**ModelEntry(user_model).metadata, "fingerprint": good.fingerprint.hex()}
         )
-    assert gdncodec.decompress(data).shape == photo.shape
+    with pytest.warns(SkippedModelWarning, match=r"passed over .*a-bad-one\.safetensors"):
+        assert gdncodec.decompress(data).shape == photo.shape
     assert "photo" in [entry.name for entry in list_models()]

@@ -1,6 +1,7 @@
 """The command line as a whole: what is refused, overwritten, interrupted and said."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -163,6 +164,40 @@ def test_a_disk_that_fills_up_loses_nothing_and_is_named(folder, output):
         assert names(folder) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("verify good.gdn --report r.jsonl", "r.jsonl"),
+        ("view good.gdn", "tmp/gdncodec-"),
+        ("eval img.png --out ev --anchors jpeg --qualities 50", "ev/measurements.jsonl"),
+        ("compare img.png --anchors jpeg", "img.compare.html"),
+        ("models add m.safetensors --name other", "models/other.safetensors"),
+    ],
+)
+def test_a_full_disk_is_named_with_the_file_by_every_command(
+    folder, tiny_model, monkeypatch, words, named
+):
+    run("compress", "img.png", "-o", "good.gdn")
+    (folder / "tmp").mkdir()
+    (folder / "m.safetensors").write_bytes(tiny_model.read_bytes())
+    monkeypatch.setenv("TMPDIR", "tmp")
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("GDNCODEC_MODELS", "models")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        result = CliRunner().invoke(main, words.split())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error")]
+    assert named in line
+    assert line.endswith(": File too large")
+    assert not list((folder / "tmp").iterdir())
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".gdncodec-")]
+
+
 def test_a_link_stays_and_a_device_is_never_replaced(folder):
     (folder / "real.gdn").write_bytes(b"old")
     (folder / "link.gdn").symlink_to("real.gdn")
@@ -178,9 +213,9 @@ def test_a_link_stays_and_a_device_is_never_replaced(folder):
 def test_ctrl_c_ends_by_the_signal_and_leaves_no_partial_file(folder):
     code = (
         "import os, signal\n"
-        "from gdncodec.cli import main\n"
+        "from gdncodec.__main__ import program\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGINT)\n"
-        "main(['compress', 'img.png'])\n"
+        "program(['compress', 'img.png'])\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code],
@@ -241,13 +276,40 @@ def test_a_bug_in_a_command_without_verbose_shows_the_traceback_at_once(folder, 
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")],
+    [
+        MemoryError(),
+        MemoryError("\n"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("can't start new thread"),
+        RuntimeError("Exception from core.cpp:268:\nCannot load library: failed to map segment\n"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ],
 )
 def test_a_lack_of_memory_is_no_bug(folder, monkeypatch, error):
     monkeypatch.setattr("gdncodec.codec.Codec.compress", failing_with(error))
     said = run("compress", "img.png", code=1).stderr
     assert "out of memory" in said
+    assert "()" not in said
     assert "bug" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has such a device")
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [("--help", ""), ("compress --help", ""), ("compress img.png -o -", "standard output: ")],
+)
+def test_what_cannot_be_printed_is_one_line(folder, words, named):
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "gdncodec", *words.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(gdncodec.__file__).parents[1])},
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == f"Error: {named}No space left on device\n"
 
 
 def test_info_unpacks_a_file_once(folder, monkeypatch):

@@ -296,3 +296,10 @@ def test_a_name_of_several_lines_stays_one_line(photos):
 def test_each_file_of_a_messy_tree_is_accounted_for_once(tmp_path, jobs):
     (top := tmp_path / "top").mkdir()
     check(top, build(top, 150), tmp_path, jobs)
+
+
+def test_a_name_with_escapes_is_said_once(folder):
+    (folder / "list").write_bytes(b"\x1b[2J.gdn\n")
+    result = CliRunner().invoke(main, ["verify", "@list"])
+    assert result.exit_code == 4
+    assert result.stderr == "Error: \\x1b[2J.gdn: cannot be read (No such file or directory)\n"

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import run
+from click.testing import CliRunner
+from command_line import names, run
 from PIL import Image
 
 import gdncodec
+from gdncodec.cli import main
 
 # Sends a signal to itself when the third file has been written and is about to get its name.
 INTERRUPTED = """
 import os, signal, sys
 if __name__ == "__main__":
     from gdncodec.batch import outcomes
-    from gdncodec.cli import main
+    from gdncodec.__main__ import program
     add = outcomes.ReportFile.add
     def counted(report, outcome, seen=[]):
         add(report, outcome)
@@ -27,7 +29,7 @@ if __name__ == "__main__":
         if len(seen) == 3:
             os.kill(os.getpid(), getattr(signal, sys.argv[1]))
     outcomes.ReportFile.add = counted
-    main(sys.argv[2:])
+    program(sys.argv[2:])
 """
 
 # Kills a worker, or the only process, at the end of each second file that it writes.
@@ -113,3 +115,80 @@ def test_a_worker_that_is_killed_costs_no_file_and_leaves_nothing(tree):
     assert ended.returncode == 0, ended.stderr
     assert results(tree) == [f"{i}.gdn" for i in range(8)]
     run("verify", "out", "--quiet")
+
+
+# Ctrl-C reaches the workers of -j, too, even before they run any code of ours.
+AT_THE_START = """
+import os, signal, sys
+if __name__ == "__main__":
+    from gdncodec.__main__ import program
+    program(sys.argv[1:])
+else:
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_ctrl_c_does_not_end_workers_that_are_starting(tree):
+    ended = start(AT_THE_START, "compress", "in", "-o", "out/", "-j", "2")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert results(tree) == [f"{i}.gdn" for i in range(8)]
+
+
+WHILE_IMPORTING = """
+import signal, sys
+class Interrupting:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == sys.argv[1]:
+            signal.raise_signal(signal.SIGINT)
+if __name__ == "__main__":
+    from gdncodec.__main__ import program
+    sys.meta_path.insert(0, Interrupting)
+    program(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("module", ["click", "gdncodec.codec"])
+def test_ctrl_c_while_a_command_starts_shows_no_traceback(folder, module):
+    ended = start(WHILE_IMPORTING, module, "compress", "img.png")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+    assert names(folder) == ["img.png", "script.py"]
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ("compress img.png", "gdncodec.codec.Codec.compress"),
+        ("compress img.png --target-bpp 1", "gdncodec.codec.Codec.compress_to"),
+        ("decompress a.gdn", "gdncodec.codec.Codec.decompress_image"),
+        ("decompress a.gdn -o a.tiff", "gdncodec.images.writing.encoded"),
+        ("verify a.gdn", "gdncodec.codec.Codec.decompress_image"),
+        ("view a.gdn", "gdncodec.cli.viewer.encoded"),
+        ("info a.gdn", "gdncodec.container.unpack"),
+        ("models", "gdncodec.catalog.list_models"),
+        ("models add m.safetensors --name other", "gdncodec.modelfile.load_model"),
+        ("models import a.pth", "gdncodec.compressai.conversion.import_compressai"),
+        ("models export a.pth --data .", "gdncodec.training.exporting.export_checkpoint"),
+        ("eval img.png --out ev --anchors jpeg", "gdncodec.codec.Codec.compress"),
+        ("compare img.png --anchors jpeg", "gdncodec.codec.Codec.compress"),
+        ("train --data . --out run", "gdncodec.training.session.run_session"),
+    ],
+)
+def test_ctrl_c_ends_every_command_without_an_error_or_a_file(
+    folder, monkeypatch, tiny_model, words, place
+):
+    run("compress", "img.png", "-o", "a.gdn", "--model", tiny_model)
+    Path("m.safetensors").write_bytes(tiny_model.read_bytes())
+    Path("a.pth").touch()
+    Path("models").mkdir()
+    Path("tmp").mkdir()
+    before = sorted(folder.rglob("*"))
+    monkeypatch.setenv("GDNCODEC_MODELS", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr(place, lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    ended = CliRunner().invoke(main, words.split())
+    assert ended.exit_code == 130  # which the program ends by the signal itself
+    assert ended.output == ""
+    left = set(folder.rglob("*")) - set(before)
+    assert left <= {folder / "ev"}

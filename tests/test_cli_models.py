@@ -111,7 +111,10 @@ def test_a_malformed_model_beside_the_good_ones_stops_nothing(
     monkeypatch.setenv("GDNCODEC_MODELS", str(models))
     entry = ModelEntry(tiny_model)
     save_file(load_file(tiny_model), models / "bad.safetensors", {**entry.metadata, **metadata})
-    run("verify", "img.gdn")
+    (models / "worse.safetensors").touch()
+    lines = run("verify", "img.gdn", "img.gdn").stderr.splitlines()
+    worse = f"Warning: passed over {models}/worse.safetensors: not a model file"
+    assert sum(line.startswith(worse) for line in lines) == 1  # and not for each file
     listed = run("models")
     assert "bad.safetensors" in listed.stderr
     assert "photo" in listed.stdout

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from threadpoolctl import threadpool_info
 
+import gdncodec
 from gdncodec.catalog import find_model
 from gdncodec.codec import Codec
 from gdncodec.config import ModelConfig
@@ -425,6 +426,64 @@ def test_no_setting_of_torch_reaches_the_engine_or_is_changed_by_it(rng, request
             assert ours.dtype == theirs.dtype
             if threads != 2:  # sums of more threads are rounded differently
                 np.testing.assert_array_equal(ours, theirs)
+
+
+# Each flag in a process of its own: some cannot be set any more once others have been.
+FLAGS = """
+import operator, os, sys
+import torch
+from gdncodec.engines.torch_state import own_state
+
+def state():
+    found = []
+    getters = [operator.attrgetter(f"backends.{name}") for name in VALUES]
+    for get in (lambda torch: torch.get_float32_matmul_precision(), *getters):
+        try:
+            found.append(get(torch))
+        except RuntimeError as error:  # of PyTorch: set by one interface and read by another
+            found.append(str(error))
+    return found
+
+def tried(name, value):
+    owner, _, flag = name.rpartition(".")
+    setattr(operator.attrgetter(owner)(torch.backends) if owner else torch.backends, flag, value)
+    before = state()
+    with own_state(torch.device("cpu")):
+        assert not torch.backends.cudnn.benchmark
+        if PRECISIONS:
+            assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+            assert torch.backends.mkldnn.conv.fp32_precision == "ieee"
+    assert state() == before, (name, before, state())
+    if name == "fp32_precision":  # the others still follow this one
+        torch.backends.fp32_precision = "ieee"
+        assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+
+VALUES = {
+    "cuda.matmul.allow_tf32": [True], "cuda.matmul.allow_bf16_reduced_precision_reduction": [False],
+    "cudnn.allow_tf32": [False], "cudnn.benchmark": [True], "cudnn.deterministic": [True],
+    "cudnn.enabled": [False], "mkldnn.enabled": [False],
+}
+PRECISIONS = hasattr(torch.backends, "fp32_precision")  # since PyTorch 2.9
+if PRECISIONS:
+    for owner in ("", "cudnn.", "cudnn.conv.", "cuda.matmul.", "mkldnn.", "mkldnn.conv."):
+        VALUES[owner + "fp32_precision"] = ["tf32", "ieee"]
+for name, values in VALUES.items():
+    for value in values:
+        child = os.fork()
+        if child == 0:
+            tried(name, value)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0, name
+"""
+
+
+def test_flags_of_cuda_and_other_libraries_are_left_as_they_are():
+    place = str(Path(gdncodec.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": place, "PYTHONWARNINGS": "ignore"}
+    ended = subprocess.run(
+        [sys.executable, "-c", FLAGS], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_the_first_use_from_eight_threads_changes_nothing_of_the_programs(rng, odd_torch):

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -192,6 +193,22 @@ def test_animations_are_refused_without_naming_an_option_that_is_not_there(tmp_p
     ) as caught:
         read_for_measuring(tmp_path / "a.gif")
     assert "--frame" not in str(caught.value)
+
+
+def test_a_name_that_is_no_text_is_shown_as_its_bytes(tmp_path, photo, tiny_model):
+    path = tmp_path / os.fsdecode(b"\xff\xfe.png")
+    Image.fromarray(photo[:48, :64]).save(path)
+    out = tmp_path / "out"
+    run_evaluation(
+        EvaluationRequest(
+            [path], out, [str(tiny_model)], anchors=["jpeg"], qualities=[10], shown_bpp=[1.0]
+        ),
+        print,
+    )
+    for name in ("report.html", "measurements.csv"):
+        assert r"\udcff\udcfe.png" in (out / name).read_text("utf-8")
+    compare_image(path, tmp_path / "page.html", model=str(tiny_model), anchors=["jpeg"])
+    assert r"\udcff\udcfe.png" in (tmp_path / "page.html").read_text("utf-8")
 
 
 def test_an_image_is_compared_at_equal_bytes(tmp_path, images, tiny_model):

@@ -1,9 +1,34 @@
 import io
 import os
+from pathlib import Path
 
 import pytest
 
-from gdncodec.files import STREAM, read_data, write_data, write_safely
+import gdncodec
+from gdncodec.files import STREAM, read_data, read_file, write_data, write_safely
+
+
+def test_a_device_that_never_ends_is_no_file():
+    for read in (read_data, read_file, gdncodec.open):
+        with pytest.raises(OSError, match="a device, which may never end"):
+            read(Path("/dev/zero"))
+    assert read_data(Path(os.devnull)) == b""
+
+
+def test_a_loop_of_links_is_an_error_of_the_system(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="symbolic links"):
+        write_data(tmp_path / "a", b"data", overwrite=True)
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b"}
+
+
+def test_a_device_as_standard_input_is_refused(monkeypatch):
+    with open("/dev/zero", encoding="latin-1") as zeros:
+        monkeypatch.setattr("sys.stdin", zeros)
+        with pytest.raises(OSError, match="a device, which may never end") as caught:
+            read_data(STREAM)
+    assert caught.value.filename == "standard input"
 
 
 def test_the_file_appears_with_ordinary_permissions(tmp_path):

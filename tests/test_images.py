@@ -69,6 +69,18 @@ def cmyk_profile():
     return (start + bytes(68 - len(start)) + white).ljust(128, b"\0") + table + body
 
 
+def test_whatever_a_plugin_raises_is_an_error_about_the_image(tmp_path, monkeypatch):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    for error in (RuntimeError("no frame"), NotImplementedError("no such profile")):
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load_prepare", fail)
+        with pytest.raises(ImageError, match=r"a\.png: cannot be read \(no "):
+            read_image(tmp_path / "a.png")
+
+
 def test_rgb_pixels_are_taken_as_they_are(photo):
     taken = from_pil(Image.fromarray(photo))
     np.testing.assert_array_equal(taken.pixels, photo)

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from command_line import run
+
 import gdncodec
 from gdncodec.files import remove_leftovers, write_safely
 
@@ -86,3 +89,25 @@ def test_a_file_system_without_locks_is_written_and_nothing_on_it_removed(tmp_pa
         temporary.write_bytes(b"new")
     remove_leftovers(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ("compress img.png -o out/a.gdn", "out"),
+        ("decompress a.gdn -o out/a.png", "out"),
+        ("models add m.safetensors --name other", "models"),
+        ("compare img.png --anchors jpeg -o out/a.html", "out"),
+        ("eval img.png --anchors jpeg --qualities 50 --show 1 --out out", "out/plots"),
+    ],
+)
+def test_every_command_removes_what_a_killed_one_left(
+    folder, tiny_model, monkeypatch, words, place
+):
+    monkeypatch.setenv("GDNCODEC_MODELS", "models")
+    run("compress", "img.png", "-o", "a.gdn")
+    Path("m.safetensors").write_bytes(tiny_model.read_bytes())
+    Path(place).mkdir(parents=True)
+    Path(place, ".gdncodec-abc.png").touch()
+    run(*words.split())
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".gdncodec-")]

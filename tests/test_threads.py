@@ -96,7 +96,7 @@ def test_the_program_lets_threads_sleep_unless_told_otherwise(set_before, expect
     if set_before:
         monkeypatch.setenv("OMP_WAIT_POLICY", set_before)
     seen = []
-    monkeypatch.setattr(__main__, "main", lambda: seen.append(os.environ["OMP_WAIT_POLICY"]))
+    monkeypatch.setattr("gdncodec.cli.main", lambda _: seen.append(os.environ["OMP_WAIT_POLICY"]))
     __main__.program()
     assert seen == [expected]
 

@@ -181,6 +181,9 @@ def _names(path: Path) -> list[str]:
         msg = f"@{path}: the list cannot be read ({error.strerror})"
         raise UsageError(msg) from error
     lines = data.split(b"\0") if b"\0" in data else data.splitlines()
+    if os.fsencode(STREAM) in lines:
+        msg = f"@{path}: standard input cannot be one of several inputs"
+        raise UsageError(msg)
     return [os.fsdecode(line) for line in lines if line]
 
 

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gdncodec.files import naming
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -121,6 +123,7 @@ class ReportFile:
     """
 
     def __init__(self, path: Path, *, replace: bool, append: bool) -> None:
+        self._path = path
         mode = "a" if append else "w" if replace else "x"
         try:
             self._file = path.open(mode, encoding="utf-8")
@@ -138,9 +141,11 @@ class ReportFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
     def add(self, outcome: Outcome) -> None:
         """Write the line of an outcome."""
-        self._file.write(json.dumps(outcome.record()) + "\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(json.dumps(outcome.record()) + "\n")
+            self._file.flush()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from gdncodec.errors import GdnCodecError
+from gdncodec.errors import GdnCodecError, one_line
 from gdncodec.extras import check_installed
 
 if TYPE_CHECKING:
@@ -74,12 +75,29 @@ def opened(place: str) -> tuple[Any, str]:
     return system, path
 
 
+@contextmanager
+def _reaching(place: str, what: str) -> Iterator[None]:
+    """Raise an error that names the place: each kind of file system has errors of its own."""
+    try:
+        yield
+    except GdnCodecError:
+        raise
+    except Exception as error:
+        msg = f"{place}: cannot be {what} ({getattr(error, 'strerror', None) or one_line(error)})"
+        raise GdnCodecError(msg) from error
+
+
 def exists(place: Place) -> bool:
-    """Tell whether there is a file."""
+    """Tell whether there is a file.
+
+    Raises:
+        GdnCodecError: it cannot be told.
+    """
     if isinstance(place, Path):
         return place.exists()
-    system, path = opened(place)
-    return bool(system.exists(path))
+    with _reaching(place, "read"):
+        system, path = opened(place)
+        return bool(system.exists(path))
 
 
 def found_at(
@@ -90,16 +108,13 @@ def found_at(
     Raises:
         GdnCodecError: there is nothing.
     """
-    system, path = opened(source)
     web = source.startswith(("http://", "https://"))
-    try:
+    with _reaching(source, "read"):
+        system, path = opened(source)
         if not (source.endswith("/") or (not web and system.isdir(path))):
             yield source, Path(), int(system.info(path).get("size") or 0), ""
             return
         found = system.find(path, maxdepth=None if recursive else 1, detail=True)
-    except OSError as error:
-        msg = f"{source}: cannot be read ({error.strerror or error})"
-        raise GdnCodecError(msg) from error
     top = PurePosixPath(path)
     for name in sorted(found):
         below = Path(PurePosixPath(name).relative_to(top))
@@ -129,8 +144,9 @@ def done_here(work: Callable[[Any], Outcome], job: Job) -> Outcome:
         places: dict[Any, Any] = {output: job.output, keep_at: job.keep_at, source: job.source}
         result = places.get(outcome.output) if outcome.output else None
         if outcome.output and isinstance(result, Url) and result != job.source:
-            system, path = opened(result)
-            system.put_file(str(outcome.output), path)
+            with _reaching(result, "written"):
+                system, path = opened(result)
+                system.put_file(str(outcome.output), path)
         return replace(outcome, source=job.source, output=result)
 
 
@@ -138,8 +154,9 @@ def _fetched(place: Any, folder: Path) -> Path:
     if not isinstance(place, Url):
         return Path(place)
     folder.mkdir()
-    system, path = opened(place)
-    system.get_file(path, str(folder / place.name))
+    with _reaching(place, "read"):
+        system, path = opened(place)
+        system.get_file(path, str(folder / place.name))
     return folder / place.name
 
 

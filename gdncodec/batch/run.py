@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gdncodec.batch.outcomes import Outcome
 from gdncodec.batch.remote import done_here, exists
 from gdncodec.batch.workers import Failed, in_parallel
+from gdncodec.errors import printable
 from gdncodec.files import remove_leftovers
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ class _Attempt:
             outcome = self._done(job)
         except Exception as error:
             text, code = self.explain(error)
-            named = text if str(job.source) in text or str(job.output) in text else None
+            places = [printable(place) for place in (job.source, job.output)]
+            named = text if any(place in text for place in places) else None
             outcome = Outcome(
                 job.source,
                 status="failed",

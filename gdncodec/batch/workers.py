@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from gdncodec.errors import one_line
+from gdncodec.errors import one_line, show_skipped_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -137,7 +137,8 @@ class _Worker:
         context = get_context("spawn")
         self.pipe, far = context.Pipe()
         self._process = context.Process(target=_serve, args=(far, work, prepare), daemon=True)
-        self._process.start()
+        with _ctrl_c_held_back():
+            self._process.start()
         far.close()
 
     def interrupt(self) -> None:
@@ -157,11 +158,31 @@ class _Worker:
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Let no process that is started here be reached by Ctrl-C, not even before it runs our code.
+
+    Ctrl-C reaches all processes of a terminal; the first one decides what becomes of the others.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows; there, only as soon as it runs our code
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # else started with the first process; it ends the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(
     pipe: Connection, work: Callable[[Any], Any], prepare: Callable[[], None] | None
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # see _ctrl_c_held_back
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # clean up
+    show_skipped_models()
     if prepare:
         prepare()
     with suppress(EOFError, OSError):

@@ -6,14 +6,13 @@ so that help, lists and usage errors appear at once.
 
 import contextlib
 import io
-import os
 import signal
 import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -30,7 +29,7 @@ from gdncodec.cli import (
     train,
 )
 from gdncodec.cli.failures import EXISTS, explained
-from gdncodec.errors import printable
+from gdncodec.errors import printable, show_skipped_models
 
 __all__ = ["main"]
 
@@ -65,11 +64,12 @@ class _Commands(click.Group):
         try:
             with warnings.catch_warnings(), _ended_by_signals():
                 warnings.filterwarnings("ignore", module="PIL")  # of damaged or large images
+                show_skipped_models()
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            _end_by_ctrl_c()
+            sys.exit(128 + signal.SIGINT)  # the program ends by the signal itself
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "gdncodec"
             lines = error.format_message().expandtabs().splitlines()
@@ -124,17 +124,6 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _end_by_ctrl_c() -> NoReturn:
-    """End as if Ctrl-C had not been handled, so that a shell's loop ends, too."""
-    if sys.platform != "win32":
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-    sys.exit(128 + signal.SIGINT)
 
 
 def _failure(message: str, code: int) -> click.ClickException:

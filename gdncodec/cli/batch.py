@@ -21,7 +21,7 @@ from gdncodec.cli.progress import BatchLine, ProgressLine
 from gdncodec.cli.text import size_text
 from gdncodec.engines.choice import ENGINES
 from gdncodec.errors import UsageError, printable
-from gdncodec.files import STREAM
+from gdncodec.files import STREAM, remove_leftovers
 from gdncodec.threads import processors
 
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ def do(
     (job,) = plan.jobs
     if batch.skip_existing and job.output.exists():
         return
+    if job.output not in (STREAM, job.source):
+        remove_leftovers(job.output.parent)
     with ProgressLine(doing, job.source, work.quiet) as progress:
         outcome = task(job, progress)
     if not work.quiet:

@@ -10,6 +10,7 @@ from gdncodec.batch.files import refuse_existing
 from gdncodec.cli import options
 from gdncodec.cli.options import Work
 from gdncodec.evaluation import COMPARED_ANCHORS
+from gdncodec.files import remove_leftovers
 
 __all__ = ["compare"]
 
@@ -50,6 +51,7 @@ def compare(
 
     output = output or source.with_suffix(".compare.html")
     refuse_existing(output, force, source)
+    remove_leftovers(output.parent)
     say = partial(click.echo, err=True)
     shown = compare_image(
         source,

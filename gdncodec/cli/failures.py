@@ -35,7 +35,7 @@ def explained(error: BaseException) -> tuple[str, int] | None:
         text = error.strerror or one_line(error)
         return printable(f"{error.filename}: {text}" if error.filename else text), 1
     if _is_out_of_memory(error):
-        return printable(f"out of memory ({(str(error).splitlines() or ['no message'])[0]})"), 1
+        return f"out of memory ({one_line(error)})", 1
     return None
 
 
@@ -49,6 +49,7 @@ def _with_detail(error: GdnCodecError) -> str:
 def _is_out_of_memory(error: BaseException) -> bool:
     """Tell whether memory is short; PyTorch has a type of its own for that, or only a text."""
     by_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    # A library that finds no room; torch, if it is there already.
-    texts = {ImportError: "failed to map segment", RuntimeError: "can't allocate memory"}
-    return by_type or any(isinstance(error, t) and text in str(error) for t, text in texts.items())
+    # A library that finds no room, for itself, for threads or for arrays.
+    texts = ("failed to map segment", "can't start new thread", "can't allocate memory")
+    by_text = isinstance(error, ImportError | RuntimeError) and any(t in str(error) for t in texts)
+    return by_type or by_text

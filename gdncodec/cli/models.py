@@ -1,6 +1,7 @@
 """``gdncodec models``: the models that are installed."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def remove(name: str) -> None:
     from gdncodec.catalog import find_model, user_folder
 
     path = user_folder() / f"{name.removesuffix('.safetensors')}.safetensors"
-    if Path(name).name != name or not path.is_file():
+    if Path(name).name != name or path.is_dir() or not os.path.lexists(path):
         shipped = find_model(path.stem).path if Path(name).name == name else None
         where = f"{shipped} came with gdncodec" if shipped else f"{name} is no name"
         msg = f"{where}; only models in {user_folder()} can be removed, and by their names"

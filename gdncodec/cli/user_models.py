@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gdncodec.batch.files import refuse_existing
 from gdncodec.errors import UsageError
+from gdncodec.files import remove_leftovers
 
 __all__ = ["destination", "path_for"]
 
@@ -27,6 +28,7 @@ def path_for(name: str, force: bool) -> Path:
     if stem in {"", ".", ".."} or Path(stem).name != stem:
         msg = f"a model cannot be named {name!r}; give another --name"
         raise UsageError(msg)
+    remove_leftovers(user_folder())
     path = user_folder() / f"{stem}{_SUFFIX}"
     if path.exists() and not force:
         raise FileExistsError(path)
@@ -59,4 +61,5 @@ def destination(
         msg = f"--output takes a name that ends in {_SUFFIX}, and no --name beside it"
         raise UsageError(msg)
     refuse_existing(output, force, source)
+    remove_leftovers(output.parent)
     return output.absolute(), str(output.absolute())

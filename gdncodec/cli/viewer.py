@@ -2,6 +2,7 @@
 
 import html
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -52,9 +53,13 @@ def write_view(image: Image.Image, name: str, facts: str) -> tuple[Path, Path]:
     """
     folder = Path(tempfile.mkdtemp(prefix="gdncodec-"))
     png, page = folder / "image.png", folder / "image.html"
-    write_data(png, encoded(image, "PNG")[0], overwrite=False)
     text = _PAGE.format(
         title=html.escape(printable(name)), facts=html.escape(facts), source=png.name
     )
-    write_data(page, text.encode(), overwrite=False)
+    try:
+        write_data(png, encoded(image, "PNG")[0], overwrite=False)
+        write_data(page, text.encode(), overwrite=False)
+    except BaseException:  # a full disk, or Ctrl-C
+        shutil.rmtree(folder)
+        raise
     return png, page

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gdncodec.errors import ModelError
+from gdncodec.files import check_ordinary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         ModelError: the file cannot be read, is damaged, or holds something else.
     """
     try:
+        check_ordinary(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror})"

@@ -112,4 +112,11 @@ def _reader(owner: Any, name: str) -> Callable[[], Any]:
 
 
 def _changer(owner: Any, name: str) -> Callable[[Any], Any]:
-    return lambda value: setattr(owner, name, value)
+    def change(value: Any) -> None:
+        if name == "fp32_precision":
+            owner.fp32_precision = "none"  # as that of all backends, on which it may depend
+            if owner.fp32_precision == value:
+                return
+        setattr(owner, name, value)
+
+    return change

@@ -17,6 +17,7 @@ from gdncodec.entropy.counting import LARGEST, Counts, count_symbols
 from gdncodec.entropy.phases import PHASES
 from gdncodec.entropy.prediction import differences
 from gdncodec.entropy.weights import QUIET, fit_groups, fit_weights
+from gdncodec.errors import ModelError
 from gdncodec.threads import one_blas_thread, processors
 
 if TYPE_CHECKING:
@@ -147,7 +148,11 @@ class _Choice(NamedTuple):
 def _symbols(
     latents: list[NDArray[np.float32]], gain: NDArray[np.float32]
 ) -> list[NDArray[np.float32]]:
-    return [np.rint(y * gain[:, None, None]) for y in latents]
+    symbols = [np.rint(y * gain[:, None, None]) for y in latents]
+    if not all(np.isfinite(s).all() for s in symbols):
+        msg = "the network's latents are not finite, so that no model can be made of it"
+        raise ModelError(msg)
+    return symbols
 
 
 def _energies(symbols: list[NDArray[np.float32]]) -> NDArray[np.float64]:

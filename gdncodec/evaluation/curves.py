@@ -114,7 +114,9 @@ def read_curve(path: Path) -> Curve:
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror})"
         raise GdnCodecError(msg) from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError,
+    ) as error:  # fmt: skip
         msg = f"{path}: not a result file in CompressAI's format ({error})"
         raise GdnCodecError(msg) from error
 
@@ -130,4 +132,4 @@ def write_curve(path: Path, curve: Curve) -> None:
         },
     }
     text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    write_data(path, text.encode(), overwrite=True)
+    write_data(path, text.encode(errors="backslashreplace"), overwrite=True)

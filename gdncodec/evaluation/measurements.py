@@ -11,7 +11,7 @@ import numpy as np
 
 from gdncodec.errors import ImageError
 from gdncodec.evaluation.curves import Curve
-from gdncodec.files import write_data
+from gdncodec.files import naming, write_data
 from gdncodec.measures import ms_ssim_db
 
 __all__ = [
@@ -164,7 +164,7 @@ class MeasurementStore:
             name: value if math.isfinite(value) else None
             for name, value in measurement.metrics.items()
         }
-        with self._path.open("a", encoding="utf-8") as file:
+        with naming(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
         self._known[measurement.digest, measurement.key, measurement.quality] = measurement
 
@@ -178,7 +178,7 @@ class MeasurementStore:
                 for name, value in record["metrics"].items()
             }
             known = Measurement(**record)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return
         self._known[known.digest, known.key, known.quality] = known
 

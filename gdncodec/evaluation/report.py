@@ -96,7 +96,8 @@ def write_report(path: Path, report: Report, *, overwrite: bool = True) -> None:
         },
     )
     with write_safely(path, overwrite=overwrite) as temporary:
-        temporary.write_text(page, "utf-8")
+        # Names that are not text, as Linux allows, are shown as what they are.
+        temporary.write_text(page, "utf-8", "backslashreplace")
 
 
 def _image(index: int, data: bytes) -> str:

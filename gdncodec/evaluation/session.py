@@ -23,6 +23,7 @@ from gdncodec.evaluation.shown import Shown
 from gdncodec.evaluation.summary import Summary, check_reference, summarise, write_files
 from gdncodec.evaluation.visuals import show_at_sizes
 from gdncodec.extras import check_installed
+from gdncodec.files import remove_leftovers
 from gdncodec.threads import processors
 
 __all__ = ["EvaluationRequest", "run_evaluation"]
@@ -117,6 +118,8 @@ def run_evaluation(request: EvaluationRequest, say: Say) -> Summary:
     if no_lpips:
         say(f"LPIPS is left out: {no_lpips}")
     request.out.mkdir(parents=True, exist_ok=True)
+    for name in (".", "curves", "plots", "shown"):
+        remove_leftovers(request.out / name)
     store = MeasurementStore(request.out / "measurements.jsonl", resume=request.resume)
     with progress_bar("measuring", request.quiet) as progress:
         evaluation = evaluate(

@@ -164,11 +164,15 @@ def write_files(
     """
     write_csv(folder / "measurements.csv", evaluation.measurements)
     curves = _write_curves(folder, summary, [path.resolve() for path in kept])
-    write_data(folder / "bd.json", _bd_json(summary, curves).encode(), overwrite=True)
+    write_data(
+        folder / "bd.json",
+        _bd_json(summary, curves).encode(),
+        overwrite=True,
+    )
     tables = _tables(summary)
     heading = _heading(evaluation)
     text = _markdown(heading, evaluation, summary, tables)
-    write_data(folder / "summary.md", text.encode(), overwrite=True)
+    write_data(folder / "summary.md", text.encode(errors="backslashreplace"), overwrite=True)
     if summary.curves:
         write_plots(folder / "plots", summary.curves, summary.models, summary.reference)
     failures = [Table("Not measured", ("what", "why"), [_failed(f) for f in evaluation.failures])]
@@ -274,7 +278,7 @@ def _write_curves(folder: Path, summary: Summary, kept: Sequence[Path]) -> list[
             write_curve(folder / "curves" / written[-1], curve)
     try:
         before = json.loads((folder / "bd.json").read_text("utf-8")).get("curves", [])
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         before = []
     for name in before if isinstance(before, list) else []:
         path = folder / "curves" / Path(str(name)).name

@@ -149,4 +149,4 @@ def write_csv(path: Path, measurements: Iterable[Measurement]) -> None:
         what = [m.image, m.width, m.height, m.codec, f"{m.quality:g}"]
         times = [f"{m.encoding_time:.5f}", f"{m.decoding_time:.5f}"]
         writer.writerow([*what, m.size, f"{m.bpp:.6f}", estimate, *values, *times])
-    write_data(path, file.getvalue().encode(), overwrite=True)
+    write_data(path, file.getvalue().encode(errors="backslashreplace"), overwrite=True)

@@ -35,7 +35,7 @@ _DAMAGED = (
     TypeError,
     ArithmeticError,
     EOFError,
-    NotImplementedError,
+    RuntimeError,
     struct.error,
     Image.DecompressionBombError,
 )

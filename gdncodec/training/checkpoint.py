@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gdncodec.config import ModelConfig
 from gdncodec.errors import ModelError, one_line
-from gdncodec.files import write_safely
+from gdncodec.files import check_ordinary, write_safely
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +123,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             finite.
     """
     try:
+        check_ordinary(path)
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             if "fingerprint" in metadata:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from mutations import damaged, damaged_gdn, damaged_model
@@ -19,7 +20,8 @@ from gdncodec.codec import Codec
 from gdncodec.config import ModelConfig
 from gdncodec.errors import GdnCodecError, ImageError
 from gdncodec.images.raster import Metadata, RasterImage
-from gdncodec.images.writing import encoded
+from gdncodec.images.reading import read_image
+from gdncodec.images.writing import as_image, encoded
 from gdncodec.modelfile import Model, load_model, save_model
 
 __all__ = ["TARGETS", "Target"]
@@ -285,6 +287,53 @@ class Import(Target):
         save_model(self.folder / "imported.safetensors", model, card)
 
 
+class Salvage(Target):
+    """What is intact of a damaged file, with ``on_damage``."""
+
+    def prepare(self):
+        self.codec = _tiny(self.folder)
+        wide = self.codec.compress(_image(24, 1100, alpha=True), 50)
+        self.samples = [*_samples(self.codec), wide]
+
+    def damage(self, rng, sample):
+        return damaged(rng, sample) if rng.random() < 0.6 else super().damage(rng, sample)
+
+    def feed(self, data):
+        said = []
+        self.codec.decompress_image(data, max_pixels=1 << 16, on_damage=said.append)
+        assert all(line.isprintable() for line in said)
+
+
+class Images(Target):
+    """Image files that are compressed, also with ``--accept-truncated``."""
+
+    formats: ClassVar = {
+        "PNG": {}, "JPEG": {"progressive": True}, "TIFF": {"compression": "tiff_lzw"}, "GIF": {},
+        "WEBP": {}, "BMP": {}, "PPM": {}, "JPEG2000": {}, "TGA": {}, "PCX": {}, "SGI": {},
+        "AVIF": {"quality": 30},
+    }  # fmt: skip
+
+    def prepare(self):
+        Image.init()  # registers all formats
+        image = as_image(_image(40, 56).pixels, None, "RGB")
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        self.samples = []
+        for name, options in self.formats.items():
+            if name in Image.SAVE:
+                kept = {"exif": exif} if name in ("PNG", "JPEG", "WEBP", "AVIF") else {}
+                file = io.BytesIO()
+                image.save(file, name, **options, **kept)
+                self.samples.append(file.getvalue())
+
+    def damage(self, rng, sample):
+        return damaged(rng, sample)
+
+    def feed(self, data):
+        taken, strip = len(data) % 2 == 1, len(data) % 3 == 1
+        read_image(io.BytesIO(data), strip=strip, accept_truncated=taken, max_pixels=1 << 16)
+
+
 class Network(Target):
     """Decoding with the installed model, and every format of output."""
 
@@ -309,6 +358,8 @@ TARGETS = {
     "plugin": Plugin,
     "model": ModelFile,
     "import": Import,
+    "images": Images,
+    "salvage": Salvage,
     "network": Network,
 }
 """Each target by its name."""

@@ -9,7 +9,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from targets import TARGETS
 
 INPUTS = {
-    "container": 4000, "decoder": 1200, "plugin": 3000, "model": 400, "import": 40, "network": 150,
+    "container": 4000, "decoder": 1200, "plugin": 3000, "model": 400, "import": 40, "images": 2500,
+    "salvage": 60, "network": 150,
 }  # fmt: skip
 
 
