@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import warnings
+from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
 from gdncodec.catalog import ModelEntry, find_model, find_models_for
 from gdncodec.codec import MAX_PIXELS, Codec
 from gdncodec.container import unpack_header
-from gdncodec.errors import ModelError, SkippedModelWarning, UsageError
-from gdncodec.files import read_file
-from gdncodec.images.raster import RasterImage, eight_bits
-from gdncodec.images.reading import from_pil
+from gdncodec.errors import FormatError, ModelError, SkippedModelWarning, UsageError
+from gdncodec.files import read_file, write_data
+from gdncodec.images.arrays import from_array, to_array
+from gdncodec.images.reading import from_pil, read_image
+from gdncodec.information import Info, info_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
+
+    from gdncodec.images.arrays import SupportsArray
+    from gdncodec.images.raster import RasterImage
 
 __all__ = [
     "codec_for",
@@ -29,7 +37,9 @@ __all__ = [
     "compress_image",
     "decompress",
     "decompress_image",
+    "info",
     "open_gdn",
+    "save",
 ]
 
 
@@ -78,20 +88,54 @@ def codec_of_file(
 
 
 def compress(
-    image: Image.Image | NDArray[Any],
+    image: Image.Image | NDArray[Any] | SupportsArray | str | os.PathLike[str],
     *,
     quality: float | None = None,
     effort: int | None = None,
-    model: str | Path | None = None,
+    model: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    exact: bool = False,
+    warned: int = 3,
 ) -> bytes:
-    """See :func:`gdncodec.compress`."""
-    raster = (
-        from_pil(image) if isinstance(image, Image.Image) else RasterImage(_checked_array(image))
-    )
+    """See :func:`gdncodec.compress`; ``warned`` is how far up the caller is that is warned."""
+    raster = _raster(image, exact)
     for notice in raster.notices:
-        warnings.warn(notice, stacklevel=3)
+        warnings.warn(notice, stacklevel=warned)
     return compress_image(raster, quality=quality, effort=effort, model=model, device=device)
+
+
+def _raster(image: object, exact: bool) -> RasterImage:
+    if isinstance(image, Image.Image):
+        return from_pil(image, exact=exact)
+    if isinstance(image, str | os.PathLike):
+        return read_image(Path(image), exact=exact)
+    return from_array(image, exact=exact)
+
+
+def save(
+    image: Image.Image | NDArray[Any] | SupportsArray | str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    **how: Any,
+) -> None:
+    """See :func:`gdncodec.save`."""
+    target = _path(path, "path")
+    known = Image.registered_extensions().get(target.suffix.lower())
+    if known is not None and known != "GDN":
+        msg = f"path: {target} would hold .gdn data, which no image viewer opens; name it .gdn"
+        raise UsageError(msg)
+    if not overwrite and os.path.lexists(target):
+        msg = f"{target} exists; overwrite=True replaces it"
+        raise FileExistsError(errno.EEXIST, msg)
+    write_data(target, compress(image, **how, warned=4), overwrite=overwrite)
+
+
+def _path(value: object, name: str) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        msg = f"{name}: expected a path, got {type(value).__name__}"
+        raise UsageError(msg)
+    return Path(value)
 
 
 def compress_image(
@@ -99,26 +143,51 @@ def compress_image(
     *,
     quality: float | None = None,
     effort: int | None = None,
-    model: str | Path | None = None,
+    model: str | os.PathLike[str] | None = None,
     device: str | None = None,
 ) -> bytes:
     """Compress an image; the arguments are those of :func:`gdncodec.compress`."""
-    return codec_for(find_model(model), device).compress(image, quality, effort=effort)
+    return codec_for(find_model(os.fspath(model) if model is not None else None), device).compress(
+        image, quality, effort=effort
+    )
 
 
 def decompress(
     data: bytes, *, device: str | None = None, max_pixels: int = MAX_PIXELS
-) -> NDArray[np.uint8]:
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """See :func:`gdncodec.decompress`."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        msg = (
+            f"data: expected the bytes of a .gdn file, got {type(data).__name__}; "
+            "gdncodec.open(path) reads a file"
+        )
+        raise UsageError(msg)
     data = bytes(data)
-    decoded = _codec_of(data, device).decompress(data, max_pixels=max_pixels)
-    pixels = eight_bits(decoded.pixels)
-    return pixels if pixels.flags.writeable else pixels.copy()
+    return to_array(_codec_of(data, device).decompress(data, max_pixels=max_pixels))
 
 
-def open_gdn(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_gdn(source: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Image.Image:
     """See :func:`gdncodec.open`."""
-    return decompress_image(read_file(path), max_pixels=max_pixels)
+    path = _path(source, "source")
+    with _named(path):
+        return decompress_image(read_file(path), max_pixels=max_pixels)
+
+
+def info(path: str | os.PathLike[str]) -> Info:
+    """See :func:`gdncodec.info`."""
+    source = _path(path, "path")
+    with _named(source):
+        return info_of(read_file(source))
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Put the name of a file in front of errors about what is in it."""
+    try:
+        yield
+    except (FormatError, ModelError) as error:
+        msg = f"{path}: {error}"
+        raise type(error)(msg, detail=error.detail) from error
 
 
 def decompress_image(
@@ -130,11 +199,3 @@ def decompress_image(
 
 def _codec_of(data: bytes, device: str | None) -> Codec:
     return codec_of_file(unpack_header(data).fingerprint, device)
-
-
-def _checked_array(array: NDArray[Any]) -> NDArray[np.uint8]:
-    array = np.asarray(array)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        msg = f"expected a uint8 array (H, W, 3), got {array.dtype} {array.shape}"
-        raise UsageError(msg)
-    return array

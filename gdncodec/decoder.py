@@ -169,7 +169,7 @@ class Decoder:
         limit = max_pixels if fits else min(max_pixels, MAX_WHOLE_PIXELS)
         if header.width * header.height > limit:
             size = f"{header.width} x {header.height}"
-            msg = f"the image has {size} pixels, over the limit of {limit}"
+            msg = f"the image has {size} pixels, over the limit of {limit:,}"
             how = "; --max-pixels raises it (in Python max_pixels)" if limit == max_pixels else ""
             raise FormatError(msg + how)
         return slices(*latent_shape(header.height, header.width))

@@ -11,8 +11,8 @@ True
 ``Image.open`` reads the header and the metadata; the network runs when the pixels are needed.
 Pillow's limits on the size of images apply before that.
 
-``save`` takes ``quality`` (0 to 100), ``effort`` (0 to 9), ``model``, ``device``, and ``exif``,
-``icc_profile`` and ``xmp``, which replace those of the image.
+``save`` takes ``quality`` (0 to 100), ``effort`` (0 to 9), ``model``, ``device``, ``exact`` (as
+:func:`gdncodec.compress`), and ``exif``, ``icc_profile`` and ``xmp``, which replace those of the image.
 """
 
 import os
@@ -125,7 +125,7 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
 
     options: dict[str, Any] = image.encoderinfo
     try:
-        raster = from_pil(image, frame=image.tell())
+        raster = from_pil(image, frame=image.tell(), exact=bool(options.get("exact", False)))
         raster = replace(raster, metadata=raster.metadata.replaced(options))
         for notice in raster.notices:
             warnings.warn(notice, stacklevel=3)

@@ -59,7 +59,7 @@ def test_the_input_is_never_the_output(folder):
         (("compress", "empty.ppm"), 3, "empty.ppm"),
         (("compress", "animation.gif"), 3, "--frame 0 to --frame 1"),
         (("compress", "animation.gif", "--frame", "2"), 3, "no frame 2"),
-        (("compress", "img.png", "--max-pixels", "20000"), 3, "over the limit of 20000"),
+        (("compress", "img.png", "--max-pixels", "20000"), 3, "over the limit of 20,000"),
         (("compress", "img.png", "--max-pixels", "9"), 3, "the limit of 9; --max-pixels raises it"),
         (("compress", "img.png", "-q", "50", "--target-bpp", "1"), 2, "give one of"),
         (("compress", "img.png", "--target-size", "many"), 2, "number of bytes"),

@@ -17,7 +17,7 @@ def test_a_round_trip_never_threatens_the_original(folder):
     assert (folder / "img.png").read_bytes() == before
     with Image.open("img.decoded.png") as image:
         assert image.size == (203, 150)
-    assert f"{(folder / 'img.gdn').stat().st_size} bytes" in size
+    assert f"{(folder / 'img.gdn').stat().st_size:,} bytes" in size
     assert "bpp" in size
     assert "% of img.png" in size
 

@@ -1,12 +1,13 @@
 """``gdncodec compress --target-...``, and the line that shows progress."""
 
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import run
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from gdncodec.cli.progress import ProgressLine
 
@@ -103,13 +104,53 @@ def test_a_shorter_line_covers_a_longer_one_and_none_is_wider_than_the_terminal(
 
 def test_a_size_that_is_not_filled_is_noted(folder):
     said = run("compress", "img.png", "--target-size", "1M").stderr
-    assert "img.png: note: quality 100, the best, needs less than the target" in said
+    size = (folder / "img.gdn").stat().st_size
+    assert f"img.png: note: quality 100, the best, needs {size:,} bytes, less than" in said
     assert "note" not in run("compress", "img.png", "--target-size", "1500", "--force").stderr
 
 
 def test_a_result_larger_than_its_source_is_noted(folder, photo):
-    from PIL import Image
+    drawing("1").save("page.png")
+    said = run("compress", "page.png", "-q", 100)
+    assert "page.png: note: the result is larger than this file of" in said.stderr
+    assert "the result is larger" not in run("compress", "img.png", "-q", 1, "--force").stderr
 
-    Image.new("L", (64, 64)).save("flat.png")
-    said = run("compress", "flat.png", "-q", 100)
-    assert "flat.png: note: the result is larger than this file of" in said.stderr
+
+def drawing(mode):
+    """Lines of text on white, as on a fax page or a screenshot."""
+    image = Image.new("RGB", (400, 300), "white")
+    draw = ImageDraw.Draw(image)
+    for top in range(10, 280, 18):
+        draw.text((10, top), "Some text in black on white, as on a fax page.", fill="black")
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [("1", "a.png"), ("1", "a.tif"), ("P", "a.gif"), ("P", "a.png"), ("RGB", "a.png")],
+)
+def test_a_lossless_format_is_suggested_for_drawings_with_its_measured_size(folder, mode, name):
+    drawing(mode).save(name)
+    said = run("compress", name).stderr
+    found = re.search(r"as lossless WebP or PNG this image has ([\d,]+) bytes", said)
+    with Image.open(name) as image:
+        image.convert("RGB").save("lossless.webp", lossless=True, method=2)
+    size = int(found[1].replace(",", ""))
+    assert size <= (folder / "lossless.webp").stat().st_size
+    assert size < (folder / "a.gdn").stat().st_size
+
+
+def test_nothing_is_suggested_for_a_photo_in_a_palette(folder):
+    with Image.open("img.png") as image:
+        image.quantize(64).save("photo.gif")
+    assert run("compress", "photo.gif").stderr == ""
+
+
+def test_numbers_in_messages_are_written_as_people_write_them(folder):
+    said = run("compress", "img.png", "--target-psnr", 9e8, code=2).stderr
+    assert "img.png: the target of 900,000,000 dB is out of reach" in said
+    said = run("compress", "img.png", "--target-size=-10M", code=2).stderr
+    assert "a target in bytes must be above 0, got -10,000,000" in said
+    said = run("compress", "img.png", "--target-bpp", 0.00001, code=2).stderr
+    assert "the target of 0.00001 bpp is out of reach" in said
+    assert not list(folder.glob("*.gdn"))

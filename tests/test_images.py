@@ -418,7 +418,7 @@ def test_an_image_truncated_anywhere_raises_image_error(tmp_path, photo, suffix)
 def test_a_decompression_bomb_raises_image_error(tmp_path, monkeypatch):
     Image.new("1", (900, 900)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(ImageError, match=r"the limit of 1000; Image\.MAX_IMAGE_PIXELS raises it"):
+    with pytest.raises(ImageError, match=r"the limit of 1,000; Image\.MAX_IMAGE_PIXELS raises it"):
         read_image(tmp_path / "a.png")
 
 
@@ -426,7 +426,7 @@ def test_our_own_limit_holds_before_the_pixels_are_read(tmp_path, photo):
     Image.fromarray(photo).save(tmp_path / "a.png")
     data = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(data[:200])
-    with pytest.raises(ImageError, match="203 x 150 pixels are over the limit of 1000"):
+    with pytest.raises(ImageError, match="203 x 150 pixels are over the limit of 1,000"):
         read_image(tmp_path / "a.png", max_pixels=1000)
 
 

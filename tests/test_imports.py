@@ -24,6 +24,7 @@ ALLOWED = {
     "config": set(),
     "catalog": {"platformdirs"},
     "images": {"PIL", "numpy"},
+    "information": set(),
     "entropy": {"numpy", "constriction"},
     "modelchecks": {"numpy"},
     "modelfile": {"numpy", "safetensors"},
@@ -40,7 +41,8 @@ ALLOWED = {
 ORDER = [
     "_version", "errors", "extras", "files", "measures", "threads", "container", "salvage",
     "config",
-    "catalog", "images", "entropy", "norms", "modelchecks", "modelfile", "nn", "engines", "tiles",
+    "catalog", "images", "information", "entropy", "norms", "modelchecks", "modelfile", "nn",
+    "engines", "tiles",
     "decoder", "encoder", "codec", "api", "batch", "pillow", "compressai", "training", "evaluation",
     "cli",
     "__main__",

@@ -1,10 +1,14 @@
 """Colours below fully transparent pixels."""
 
+import io
+
 import numpy as np
 import pytest
 from command_line import run
 from PIL import Image
 
+import gdncodec
+import gdncodec.pillow
 from gdncodec.images.transparency import filled
 
 
@@ -77,3 +81,20 @@ def test_any_shape_is_filled_smoothly(shape):
     alpha = np.zeros(shape, np.uint8)
     pixels[0, 0], alpha[0, 0] = 40000, 255
     assert (filled(pixels, alpha) == 40000).all()
+
+
+@pytest.mark.parametrize("form", ["array", "Pillow", "plugin"])
+def test_programs_may_ask_for_the_hidden_colours(cut_out, form):
+    pixels, alpha = cut_out
+    pixels[alpha == 0] = np.random.default_rng(0).integers(0, 256, ((alpha == 0).sum(), 3))
+    array = np.dstack([pixels, alpha])
+    image = Image.fromarray(array)
+
+    def size(**how):
+        if form == "plugin":
+            file = io.BytesIO()
+            image.save(file, "GDN", **how)
+            return len(file.getvalue())
+        return len(gdncodec.compress(array if form == "array" else image, **how))
+
+    assert size() < 0.5 * size(exact=True)

@@ -16,13 +16,16 @@ from gdncodec.batch.files import (
 )
 from gdncodec.batch.outcomes import Outcome
 from gdncodec.config import MAX_PIXELS
-from gdncodec.errors import FormatError, GdnCodecError
+from gdncodec.errors import FormatError, GdnCodecError, UsageError
 from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gdncodec.batch.jobs import Job
     from gdncodec.codec import Codec
     from gdncodec.encoder.targets import Target
+    from gdncodec.images.raster import RasterImage
 
 __all__ = ["Compression", "Watch"]
 
@@ -91,17 +94,18 @@ class Compression:
         if output != source:
             refuse_wrong_suffix(output)
         refuse_existing(output, force, source)
+        frame = self.frame if job.frame is None else job.frame
         image = read_source(
             source,
-            frame=self.frame,
+            frame=frame,
             strip=self.strip,
             exact=self.exact,
             max_pixels=self.max_pixels,
             accept_truncated=self.accept_truncated,
         )
         codec = self.computing.codec(find_model(self.model))
-        data = self._data(codec, image, watch)
-        before = size_of(source)
+        data = self._data(codec, image, watch, source)
+        before = size_of(source) if job.frame is None else job.size
         kept = self.keep_smaller and source != STREAM and len(data) >= before
         if kept:
             output = self._keep(job, force)
@@ -111,13 +115,13 @@ class Compression:
             write_result(output, data, overwrite=force, like=like, check=check)
         header, chunks = unpack(data)
         notices = [*image.notices, *_unfilled(self.target, header, len(data))]
-        if len(data) > before and source != STREAM and not kept:
-            notices.append(f"the result is larger than this file of {before} bytes")
+        if not kept:
+            notices += _advice(image, len(data), before if frame is None else 0)
         return Outcome(
             source,
             output,
             status="kept" if kept else "done",
-            reason=f"the result would have {len(data)} bytes, not fewer" if kept else "",
+            reason=f"the result would have {len(data):,} bytes, not fewer" if kept else "",
             before=before,
             after=before if kept else len(data),
             width=header.width,
@@ -130,14 +134,21 @@ class Compression:
             if image.damage
             else "",
             notices=tuple(notices),
-            facts={"chunks": {kind: len(part) for kind, part in chunks.items()}},
+            facts={
+                "chunks": {kind: len(part) for kind, part in chunks.items()},
+                "frame": frame is not None,
+            },
         )
 
-    def _data(self, codec: Codec, image: Any, watch: Watch | None) -> bytes:
+    def _data(self, codec: Codec, image: RasterImage, watch: Watch | None, source: Path) -> bytes:
         if self.target is None:
             return codec.compress(image, self.quality, effort=self.effort, progress=watch)
         on_trial = watch.trial if watch else None
-        return codec.compress_to(image, self.target, effort=self.effort, on_trial=on_trial)
+        try:
+            return codec.compress_to(image, self.target, effort=self.effort, on_trial=on_trial)
+        except UsageError as error:  # this image cannot have what others may
+            msg = f"{source}: {error}"
+            raise UsageError(msg) from error
 
     def _keep(self, job: Job, force: bool) -> Any:
         """Let the input stand for its result; in a folder of results, as a copy."""
@@ -166,5 +177,30 @@ def _unfilled(target: Target | None, header: Any, size: int) -> list[str]:
     if target is None or not target.is_size or header.quality < 100:
         return []
     per_unit = 1 if target.unit == "bytes" else 8 / (header.width * header.height)
-    unfilled = target.scaled(size * per_unit) < target.interval[0]
-    return ["quality 100, the best, needs less than the target"] if unfilled else []
+    if target.scaled(size * per_unit) >= target.interval[0]:
+        return []
+    return [f"quality 100, the best, needs {target.text(size * per_unit)}, less than the target"]
+
+
+def _advice(image: RasterImage, size: int, before: int) -> list[str]:
+    """Return what to say about a result that serves its image badly.
+
+    Args:
+        image: what was compressed.
+        size: bytes of the result.
+        before: bytes of the file that the image is from; 0 if it is not the only one in it.
+    """
+    from gdncodec.images.lossless import lossless_size
+
+    said = []
+    if 0 < before < size:
+        said.append(
+            f"the result is larger than this file of {before:,} bytes, which --keep-smaller keeps"
+        )
+    lossless = lossless_size(image)
+    if lossless is not None and lossless < size:
+        said.append(
+            f"as lossless WebP or PNG this image has {lossless:,} bytes; that suits flat colours, "
+            "text and screenshots better"
+        )
+    return said

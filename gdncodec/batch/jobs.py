@@ -33,6 +33,8 @@ class Job(NamedTuple):
     """Where a copy of the input goes if its result is not kept; None leaves it where it is."""
     again: bool = False
     """Whether it was begun before, by a process that died; then what that wrote is replaced."""
+    frame: int | None = None
+    """Which of the images in the input, from 0, where each has a job of its own."""
 
     @property
     def remote(self) -> bool:

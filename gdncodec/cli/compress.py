@@ -12,13 +12,28 @@ from gdncodec.cli import options
 from gdncodec.cli.batch import Batch, computing_batch, do
 from gdncodec.cli.stripping import TakesStrip, strip
 from gdncodec.config import DEFAULT_EFFORT
+from gdncodec.errors import UsageError
 from gdncodec.files import STREAM
 
 if TYPE_CHECKING:
+    from gdncodec.batch.jobs import Plan
     from gdncodec.batch.outcomes import Outcome
     from gdncodec.cli.options import Aim, Work
 
 __all__ = ["compress"]
+
+_ALL = "all"
+
+
+def _frame(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
+    """Return the number of a frame, or that of all."""
+    if value is None or value.lower() == _ALL:
+        return value and _ALL
+    try:
+        return int(value)
+    except ValueError as error:
+        msg = f"expected a number from 0, or all, got {value!r}"
+        raise click.BadParameter(msg) from error
 
 
 @click.command(cls=TakesStrip)
@@ -34,7 +49,12 @@ __all__ = ["compress"]
 )
 @strip
 @click.option("--exact", is_flag=True, help="Keep colours below fully transparent pixels.")
-@click.option("--frame", type=int, metavar="N", help="Frame or page of the file to take, from 0.")
+@click.option(
+    "--frame",
+    metavar="N|all",
+    callback=_frame,
+    help="Frame or page to take, from 0; all writes one file for each, and needs -o.",
+)
 @click.option(
     "--accept-truncated", is_flag=True, help="Take what can be read of a truncated image."
 )
@@ -52,6 +72,7 @@ def compress(
     output: str | None,
     suffix: str | None,
     aim: Aim,
+    frame: int | str | None,
     batch: Batch,
     work: Work,
     **chosen: Any,
@@ -77,20 +98,32 @@ def compress(
         keep=chosen["keep_smaller"],
     )
     options.refuse_suffix(suffix, output, jobs)
+    if isinstance(frame, str):
+        jobs, frame = _each_frame(jobs, output, chosen["keep_smaller"]), None
     compression = Compression(
         quality=aim.quality,
         target=aim.target(),
+        frame=frame,
         computing=batch.computing(work, jobs),
         **chosen,
     )
     do("compressing", jobs, compression, batch, work, _lines)
 
 
+def _each_frame(jobs: Plan, output: str | None, keep_smaller: bool) -> Plan:
+    from gdncodec.batch.frames import each_frame
+
+    if keep_smaller:
+        msg = "--keep-smaller keeps whole files, --frame all takes them apart; give one of them"
+        raise UsageError(msg)
+    return each_frame(jobs, output)
+
+
 def _lines(outcome: Outcome, work: Work) -> list[str]:
     if outcome.status == "kept":
         return [f"{outcome.source}: kept the original, {outcome.reason}"]
-    line = f"{outcome.output}: {outcome.after} bytes, {outcome.bpp:.3f} bpp"
-    if outcome.source != STREAM:
+    line = f"{outcome.output}: {outcome.after:,} bytes, {outcome.bpp:.3f} bpp"
+    if outcome.source != STREAM and not outcome.facts["frame"]:
         line += f", {outcome.after / outcome.before:.1%} of {outcome.source.name}"
     lines = [line + work.took(outcome.seconds, outcome.engine)]
     if work.verbose:

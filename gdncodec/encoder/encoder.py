@@ -78,7 +78,7 @@ class Encoder:
     ) -> bytes:
         """See :meth:`gdncodec.codec.Codec.compress_to`."""
         if self._model.config.fixed_quality is not None:
-            wanted = f"{target.value:g} {target.unit}"
+            wanted = target.text(target.value)
             msg = f"model {self._name} cannot aim at {wanted}: it has one rate"
             raise UsageError(msg)
         self._check_size(image)
@@ -167,7 +167,7 @@ class Encoder:
         height, width, _ = image.pixels.shape
         if not self._tiling.accepts(height, width):
             msg = (
-                f"{width} x {height} pixels are over the limit of {MAX_WHOLE_PIXELS} of model "
+                f"{width} x {height} pixels are over the limit of {MAX_WHOLE_PIXELS:,} of model "
                 f"{self._name}, whose norm measures all of an image; use a model with a "
                 "local norm, such as gdn1"
             )

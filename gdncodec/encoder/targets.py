@@ -61,12 +61,31 @@ class Target:
     def __post_init__(self) -> None:
         most = 1.0 if self.unit == "MS-SSIM" else math.inf
         if not 0 < self.value < most:
-            msg = f"a target in {self.unit} must be above 0 and below {most:g}, got {self.value:g}"
+            limit = "" if most == math.inf else f" and below {most:g}"
+            msg = f"a target in {self.unit} must be above 0{limit}, got {self.number(self.value)}"
             raise UsageError(msg)
 
     @property
     def is_size(self) -> bool:
         return self.unit in ("bytes", "bpp")
+
+    def number(self, value: float) -> str:
+        """Return a number in this unit as people write it: 10,000,000 and not 1e+07.
+
+        >>> Target(1, "bpp").number(0.00001234567)
+        '0.00001235'
+        """
+        if self.unit == "bytes" and math.isfinite(value):
+            return f"{value:,.0f}"
+        if not math.isfinite(value) or not value:
+            return f"{value:g}"
+        digits = max(0, 3 - math.floor(math.log10(abs(value))))
+        text = f"{value:,.{digits}f}"
+        return text.rstrip("0").rstrip(".") if digits else text
+
+    def text(self, value: float) -> str:
+        """Return a number with the unit."""
+        return f"{self.number(value)} {self.unit}"
 
     def scaled(self, measured: float) -> float:
         """Return a measured number on a scale that rises about evenly with the quality."""
@@ -133,13 +152,10 @@ def search(measure: Callable[[float], float], target: Target) -> float:
             return _LAST / 100  # a size is the most that the file may have
         if (step == _LAST and seen[step] < low) or (step == 0 and seen[step] > high):
             tried(_LAST - step)
-            wanted, least, most = (
-                f"{number:,.0f}" if target.unit == "bytes" else f"{number:.4g}"
-                for number in (target.value, numbers[0], numbers[_LAST])
-            )
+            low_end, high_end = target.number(numbers[0]), target.text(numbers[_LAST])
             msg = (
-                f"the target of {wanted} {target.unit} is out of reach: this image reaches {least} "
-                f"to {most} {target.unit}"
+                f"the target of {target.text(target.value)} is out of reach: this image reaches "
+                f"{low_end} to {high_end}"
             )
             raise UsageError(msg)
     if target.is_size:

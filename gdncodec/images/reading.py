@@ -17,7 +17,7 @@ from gdncodec.images.formats import missing_plugin, register_plugins
 from gdncodec.images.modes import converted, lost_depth
 from gdncodec.images.raster import Metadata, RasterImage, eight_bits
 from gdncodec.images.stripping import STRIPPED, stripped
-from gdncodec.images.transparency import filled
+from gdncodec.images.transparency import cleaned
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -79,7 +79,7 @@ def read_image(
         with Image.open(source) as image:
             if max_pixels is not None and image.width * image.height > max_pixels:
                 size = f"{image.width} x {image.height} pixels are"
-                msg = f"{size} over the limit of {max_pixels}; --max-pixels raises it"
+                msg = f"{size} over the limit of {max_pixels:,}; --max-pixels raises it"
                 raise ImageError(msg)
             return from_pil(image, frame=frame, strip=strip, exact=exact)
     except ImageError as error:
@@ -88,7 +88,7 @@ def read_image(
     except Image.DecompressionBombError as error:  # far more pixels, as Pillow says itself
         limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
         how = "Image.MAX_IMAGE_PIXELS" if max_pixels is None else "--max-pixels"
-        msg = f"{name}: more pixels than the limit of {limit}; {how} raises it"
+        msg = f"{name}: more pixels than the limit of {limit:,}; {how} raises it"
         raise ImageError(msg) from error
     except UnidentifiedImageError as error:
         needed = missing_plugin(source.suffix) if isinstance(source, Path) else None
@@ -157,10 +157,8 @@ def from_pil(
         raster = _from_8_bits(taken, metadata, depth)
         more += applied
     told = () if what.issuperset(STRIPPED) else lost  # nothing was to be kept
-    pixels = raster.pixels
-    if raster.alpha is not None and not exact:
-        pixels = filled(pixels, raster.alpha)
-    return replace(raster, pixels=pixels, notices=(*raster.notices, *notices, *more, *told))
+    raster = replace(raster, notices=(*raster.notices, *notices, *more, *told))
+    return raster if exact else cleaned(raster)
 
 
 def _from_8_bits(taken: Image.Image, metadata: Metadata, depth: int) -> RasterImage:
@@ -182,8 +180,8 @@ def _choose_frame(image: Image.Image, frame: int | None) -> None:
     # A camera's MPO holds previews beside the image, a PSD layers that make it up.
     elif getattr(image, "is_animated", False) and image.format not in ("MPO", "PSD"):
         msg = (
-            f"it has {frames} frames; choose one with --frame 0 to --frame {frames - 1} "
-            "(in Python: seek() to it, and give a copy() of the image)"
+            f"it has {frames} frames; choose one with --frame 0 to --frame {frames - 1}, or "
+            "--frame all (in Python: seek() to it, and give a copy() of the image)"
         )
         raise ImageError(msg)
 
@@ -212,7 +210,7 @@ def _array(image: Image.Image) -> NDArray[Any]:
         return _in_strips(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = Image.MAX_IMAGE_PIXELS
-        msg = f"it is over Pillow's limit of {limit} pixels; Image.MAX_IMAGE_PIXELS raises it"
+        msg = f"it is over Pillow's limit of {limit:,} pixels; Image.MAX_IMAGE_PIXELS raises it"
         raise ImageError(msg) from error
 
 

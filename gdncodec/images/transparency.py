@@ -6,6 +6,7 @@ visible pixels nothing is cheaper, or better for these, than that photograph; it
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +14,11 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from gdncodec.images.raster import RasterImage
+
     Floats = NDArray[np.floating[Any]]
 
-__all__ = ["filled"]
+__all__ = ["cleaned", "filled"]
 
 _BLOCK = 16
 """Pixels that one position of the latent stands for, in each direction."""
@@ -27,6 +30,13 @@ _NEAR = 4 * _BLOCK
 _JUMP = 2.0
 """Hidden colours continue the visible ones if the mean step from one to the other is at most so
 many times that between visible neighbours."""
+
+
+def cleaned(image: RasterImage) -> RasterImage:
+    """Return an image with :func:`filled` colours below its fully transparent pixels."""
+    if image.alpha is None:
+        return image
+    return replace(image, pixels=filled(image.pixels, image.alpha))
 
 
 def filled(pixels: NDArray[Any], alpha: NDArray[np.uint8]) -> NDArray[Any]:
