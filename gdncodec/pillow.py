@@ -11,8 +11,9 @@ True
 ``Image.open`` reads the header and the metadata; the network runs when the pixels are needed.
 Pillow's limits on the size of images apply before that.
 
-``save`` takes ``quality`` (0 to 100), ``effort`` (0 to 9), ``model``, ``device``, ``exact`` (as
-:func:`gdncodec.compress`), and ``exif``, ``icc_profile`` and ``xmp``, which replace those of the image.
+``save`` takes ``quality``, ``effort``, ``model``, ``device`` and ``exact``, as
+:func:`gdncodec.compress` does, and ``exif``, ``icc_profile`` and ``xmp``, which replace those of the
+image.
 """
 
 import os
