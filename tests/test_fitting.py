@@ -3,8 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from gdncodec.entropy.bank import fit_bank
 from gdncodec.entropy.contexts import encode_slice, slice_information
-from gdncodec.entropy.fitting import _groups, fit_bank, fit_contexts
+from gdncodec.entropy.fitting import fit_contexts
+from gdncodec.entropy.regression import fit_groups
 
 
 def latents(count, seed):
@@ -60,14 +62,13 @@ def test_channels_that_vary_slowly_are_predicted(fitted):
 
 def test_predicted_channels_know_more_than_the_others():
     """Each is alone in one of the last groups, apart from the channels that are there anyway."""
-    symbols = [np.rint(4 * y).astype(np.int32) for y in latents(2, seed=0)]
     predicted = np.array([0, 4], np.uint16)
-    groups = _groups(symbols, predicted)
+    groups = fit_groups(np.geomspace(4, 0.02, 12), predicted)
     assert groups[predicted].tolist() == [6, 7]
     assert groups[1] == 0
 
 
-def test_every_quality_is_fitted_to_latents_of_one_near_it():
+def test_every_quality_is_fitted_to_latents_of_those_near_it():
     asked = []
 
     def latents_at(quality):
@@ -81,39 +82,73 @@ def test_every_quality_is_fitted_to_latents_of_one_near_it():
 
     _, contexts, _ = fit_contexts(latents_at, np.ones((101, 12), np.float32))
     assert set(asked) == set(range(0, 101, 5))
-    for row in range(101):
-        below = row < 48  # the nearest fifth quality is below 50
-        assert list(contexts.at(row).silent[:2]) == [not below, below]
+    for row in range(101):  # symbols are counted at 45 and 50, and both count in between
+        assert list(contexts.at(row).silent[:2]) == [row >= 50, row <= 45]
 
 
-def waking(quality):
-    """Latents whose channel 1 has one symbol in 1728 below quality 12, and is busy above it."""
+def test_tables_between_counted_qualities_are_between_theirs():
+    def latents_at(quality):
+        """The scale of all channels doubles from quality 45 to quality 50."""
+        return [y * (1 if quality < 50 else 2) for y in latents(6, seed=0)]
+
+    bank, contexts, _ = fit_contexts(latents_at, np.ones((101, 12), np.float32))
+    entropies = np.array([(bank.bits(t) * f / 2**24).sum() for t, f in enumerate(bank.split)])
+    means = [entropies[contexts.table_of[row, :6]].mean() for row in range(44, 52)]
+    assert means[0] == means[1]
+    assert (np.diff(means[1:7]) > 0).all()
+    assert means[6] == means[7]
+
+
+def waking(quality, at=(12,)):
+    """Latents whose channels fall into stages: one more is busy from each of these qualities."""
     made = latents(3, seed=0)
     for y in made:
-        y[1] *= 0.001 if quality < 12 else 4
-    peak = np.unravel_index(made[0][0].argmax(), (24, 24))
+        for stage, channels in enumerate(np.array_split(np.arange(6), len(at))):
+            y[channels] = y[6:][channels] if quality < at[stage] else 10 * y[channels]
+            y[channels] *= 0.001 if quality < at[stage] else 1
+    peak = np.unravel_index(made[0][-1].argmax(), (24, 24))
     made[0][1][peak] = 1.0
     return made
 
 
 def test_sets_follow_the_quality_at_which_channels_wake():
     _, contexts, _ = fit_contexts(waking, np.ones((101, 12), np.float32))
-    assert len(contexts.group_of_channel) == 6
-    rare, busy = (contexts.group_of_channel[s][1] for s in (0, -1))
+    assert len(contexts.group_of_channel) == 2
+    rare, busy = (contexts.group_of_channel[s][1] for s in (0, 1))
     assert rare > busy
     assert rare < contexts.group_of_channel.max()  # with contexts of its own even so
     assert contexts.weights[0, :, 1].any()
+    assert list(contexts.set_of_row[[0, 10, 15, 100]]) == [0, 0, 1, 1]
+
+
+def test_there_are_as_many_sets_as_stages_at_which_channels_wake():
+    def latents_at(quality):
+        return waking(quality, at=(23, 68))
+
+    _, contexts, _ = fit_contexts(latents_at, np.ones((101, 12), np.float32))
+    assert list(contexts.set_of_row[[10, 30, 60, 75]]) == [0, 1, 1, 2]
     assert (np.diff(contexts.set_of_row) >= 0).all()
-    assert contexts.set_of_row[10] < contexts.set_of_row[20]
 
 
-def test_sets_that_no_quality_takes_are_left_out(monkeypatch):
-    monkeypatch.setattr("gdncodec.entropy.fitting._SET_ROWS", (0, 10, 10, 10, 50))  # the middle one
-    _, contexts, _ = fit_contexts(waking, np.ones((101, 12), np.float32))
+def test_many_small_stages_share_sets():
+    def latents_at(quality):
+        """At every tenth quality, half as many channels again are awake."""
+        made = [y.repeat(6, axis=0) for y in latents(2, seed=0)]
+        for y in made:
+            y[int(1.5 ** (1 + quality / 10)) :] = 0
+        return made
+
+    _, contexts, _ = fit_contexts(latents_at, np.ones((101, 72), np.float32))
+    assert 5 <= len(contexts.weights) <= 8
+    assert (np.diff(contexts.set_of_row.astype(int)) >= 0).all()
+
+
+def test_a_set_that_no_quality_takes_is_left_out(monkeypatch):
+    """Sets for parts of the qualities where nothing changes: all are the same."""
+    numbers = [place // 7 for place in range(21)]
+    monkeypatch.setattr("gdncodec.entropy.fitting._divide", lambda energies: numbers)
+    _, contexts, _ = fit_contexts(lambda _: latents(3, seed=0), np.ones((101, 12), np.float32))
     assert set(contexts.set_of_row) == set(range(len(contexts.weights)))
-    assert len(contexts.weights) < 5
-    rare, busy = (contexts.group_of_channel[contexts.set_of_row[row]][1] for row in (0, 100))
-    assert rare > busy
 
 
 def test_neighbours_count_where_scales_vary_in_space_alone():

@@ -4,8 +4,8 @@ import torch
 from constriction import stream
 
 from gdncodec.config import ModelConfig
+from gdncodec.entropy.bank import cheapest_tables, fit_bank
 from gdncodec.entropy.coder import encode_symbols, information
-from gdncodec.entropy.fitting import cheapest_tables, fit_bank
 from gdncodec.nn.bottleneck import FactorizedDensity
 from gdncodec.nn.model import CodecModel
 from gdncodec.nn.nodes import place

@@ -47,7 +47,7 @@ def export_model(
     """Make a model of CHECKPOINT, as the end of a training run does.
 
     CHECKPOINT is one that `gdncodec train` left, such as last.safetensors, or a safetensors file of
-    a network's weights whose metadata hold its configuration. It takes about a minute.
+    a network's weights whose metadata hold its configuration. It takes a minute or two.
     """
     path, wanted = destination(
         checkpoint, checkpoint.name.removesuffix(checkpoint.suffix), name, output, force
@@ -56,9 +56,12 @@ def export_model(
     from gdncodec.modelfile import save_model
     from gdncodec.training.exporting import export_checkpoint
 
-    with FitProgress(quiet) as progress:
+    progress = FitProgress(quiet)
+    with progress:
         say = partial(click.echo, err=True)
-        model, card = export_checkpoint(checkpoint, data, flat=flat, say=say, progress=progress)
+        model, card = export_checkpoint(
+            checkpoint, data, flat=flat, say=say, progress=progress.share
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(path, model, card)
     if not quiet:

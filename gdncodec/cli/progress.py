@@ -154,12 +154,12 @@ class FitProgress(ProgressLine):
         super().__init__("fitting", Path("the entropy coding"), quiet)
         self._began: float | None = None
 
-    def __call__(self, done: int, total: int) -> None:
-        """Show which part of the work is done, and about how long the rest takes."""
+    def share(self, doing: str, done: float) -> None:
+        """Show what is being done, which share of the work is done, and how long the rest takes."""
         now = time.monotonic()
         if self._began is None:
             self._began = now
-        left = (now - self._began) * (total - done) / done if done else 0.0
-        self._say(f"{100 * done // total} %" + (f", about {left:.0f} s left" if done else ""))
-        if done == total and self._shown:
+        left = f", about {_duration((now - self._began) * (1 - done) / done)} left" if done else ""
+        self._say(f"{100 * done:.0f} %, {doing}{left}")
+        if done == 1 and self._shown:
             self._write("")

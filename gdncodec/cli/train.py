@@ -129,8 +129,9 @@ def train(threads: int | None, verbose: bool, quiet: bool, **given: Any) -> None
 
         torch.set_num_threads(bounded(threads))
     report = (lambda _: None) if quiet else None
-    with FitProgress(quiet) as progress:
-        outcome = run_session(report=report, verbose=verbose, fitting=progress, **given)
+    progress = FitProgress(quiet)
+    with progress:
+        outcome = run_session(report=report, verbose=verbose, fitting=progress.share, **given)
     if outcome.model and not quiet:
         use = f"use it with `gdncodec compress --model {outcome.model} IMAGE`"
         click.echo(f"{outcome.model}: {use}")

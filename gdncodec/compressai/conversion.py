@@ -21,9 +21,9 @@ from torch.nn import functional as F
 from gdncodec._version import __version__
 from gdncodec.compressai.checkpoints import read_state_dict
 from gdncodec.config import Metric, ModelConfig
+from gdncodec.entropy.bank import cheapest_tables, fit_bank
 from gdncodec.entropy.coder import MAX_TABLES
 from gdncodec.entropy.contexts import LEVELS, QUALITY_ROWS
-from gdncodec.entropy.fitting import cheapest_tables, fit_bank
 from gdncodec.entropy.phases import PHASES
 from gdncodec.errors import ModelError
 from gdncodec.modelfile import Model

@@ -126,4 +126,4 @@ def _positions(rows: int, columns: int) -> tuple[NDArray[np.intp], ...]:
 
 def _take(values: NDArray[Any], phase: int) -> NDArray[Any]:
     n, rows, columns = values.shape
-    return values.reshape(n, -1).take(_positions(rows, columns)[phase], axis=1)
+    return values.reshape(n, rows * columns).take(_positions(rows, columns)[phase], axis=1)

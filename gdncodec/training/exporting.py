@@ -27,7 +27,7 @@ def export_checkpoint(
     *,
     flat: float | None = None,
     say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[str, float], None] = lambda doing, done: None,
 ) -> tuple[Model, dict[str, Any]]:
     """Make a model of the averaged weights in a checkpoint, or of bare weights.
 
@@ -36,7 +36,7 @@ def export_checkpoint(
         data: folders of images, to which the entropy coding is fitted.
         flat: see :func:`gdncodec.training.export.export_model`; None takes that of the run.
         say: called with a line for each image that cannot be used.
-        progress: called with the work done and the whole of it.
+        progress: called with what is being done, and the share of it that is done, 0 to 1.
 
     Returns:
         The model and its card.

@@ -74,7 +74,7 @@ def run_session(
     resume_weights: Path | None = None,
     report: Callable[[str], None] | None = None,
     verbose: bool = False,
-    fitting: Callable[[int, int], None] = lambda done, total: None,
+    fitting: Callable[[str, float], None] = lambda doing, done: None,
     **given: Any,
 ) -> Outcome:
     """Train a codec and export it.
@@ -87,7 +87,8 @@ def run_session(
         resume_weights: checkpoint whose weights initialise a new run.
         report: called with every line of text; by default lines go to standard error.
         verbose: report network, options and number of parameters at the start.
-        fitting: called with the work done, and the whole of it, while entropy coding is fitted.
+        fitting: called while entropy coding is fitted, with what is being done and the share of
+            the work that is done, 0 to 1.
         given: the other options of ``gdncodec train``, by name. An option that is missing or None
             keeps its value in a resumed run and has its default in a new one.
 
@@ -137,7 +138,7 @@ def _lead(
     monitor: Monitor,
     out: Path,
     team: Workers,
-    fitting: Callable[[int, int], None],
+    fitting: Callable[[str, float], None],
 ) -> Outcome:
     """Train as the main process, which writes everything."""
     options = state.options
