@@ -12,8 +12,8 @@ True
 Pillow's limits on the size of images apply before that.
 
 ``save`` takes ``quality``, ``effort``, ``model``, ``device`` and ``exact``, as
-:func:`gdncodec.compress` does, and ``exif``, ``icc_profile`` and ``xmp``, which replace those of the
-image.
+:func:`gdncodec.compress` does, and ``exif``, ``icc_profile`` and ``xmp``, which replace those of
+the image.
 """
 
 import os

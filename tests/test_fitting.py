@@ -6,7 +6,7 @@ import pytest
 from gdncodec.entropy.bank import fit_bank
 from gdncodec.entropy.contexts import encode_slice, slice_information
 from gdncodec.entropy.fitting import fit_contexts
-from gdncodec.entropy.weights import fit_groups
+from gdncodec.entropy.regression import fit_groups
 
 
 def latents(count, seed):
@@ -62,10 +62,8 @@ def test_channels_that_vary_slowly_are_predicted(fitted):
 
 def test_predicted_channels_know_more_than_the_others():
     """Each is alone in one of the last groups, apart from the channels that are there anyway."""
-    symbols = [np.rint(4 * y).astype(np.int32) for y in latents(2, seed=0)]
     predicted = np.array([0, 4], np.uint16)
-    energy = np.mean([np.abs(k).mean(axis=(1, 2)) for k in symbols], axis=0)
-    groups = fit_groups(energy, predicted)
+    groups = fit_groups(np.geomspace(4, 0.02, 12), predicted)
     assert groups[predicted].tolist() == [14, 15]
     assert groups[1] < 14
 
@@ -130,6 +128,19 @@ def test_there_are_as_many_sets_as_stages_at_which_channels_wake():
     _, contexts, _ = fit_contexts(latents_at, np.ones((101, 12), np.float32))
     assert list(contexts.set_of_row[[10, 30, 60, 75]]) == [0, 1, 1, 2]
     assert (np.diff(contexts.set_of_row) >= 0).all()
+
+
+def test_many_small_stages_share_sets():
+    def latents_at(quality):
+        """At every tenth quality, half as many channels again are awake."""
+        made = [y.repeat(6, axis=0) for y in latents(2, seed=0)]
+        for y in made:
+            y[int(1.5 ** (1 + quality / 10)) :] = 0
+        return made
+
+    _, contexts, _ = fit_contexts(latents_at, np.ones((101, 72), np.float32))
+    assert 5 <= len(contexts.weights) <= 8
+    assert (np.diff(contexts.set_of_row.astype(int)) >= 0).all()
 
 
 def test_a_set_that_no_quality_takes_is_left_out(monkeypatch):

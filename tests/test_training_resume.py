@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from click.testing import CliRunner
 from command_line import names
 from command_line import run as gdncodec
 from PIL import Image
+from safetensors.torch import save_file
 from training_runs import CONFIG, options, run
 
 from gdncodec.cli import main
+from gdncodec.cli.progress import FitProgress
 from gdncodec.config import ModelConfig
 from gdncodec.errors import ModelError
 from gdncodec.nn.model import CodecModel
@@ -29,6 +32,7 @@ from gdncodec.training.monitor import Monitor
 from gdncodec.training.options import TrainingOptions
 from gdncodec.training.signals import Stop
 from gdncodec.training.state import TrainingState
+from gdncodec.training.weights import load_weights
 
 TINY = ["--batch", 2, "--crop", 32, "--widths", 4, 4, 4, "--latent-channels", 4, "--quiet"]
 
@@ -134,12 +138,47 @@ def test_an_exported_model_is_told_from_a_checkpoint(tiny_model):
 
 
 def test_the_embedded_models_training_can_be_continued(tmp_path, photo):
-    path = Path(__file__).parents[1] / "models" / "training" / "photo.before-decay.safetensors"
-    start = load_checkpoint(path)
+    folder = Path(__file__).parents[1] / "models" / "training"
+    start = load_weights(folder / "photo.weights.safetensors")
     assert start.config.latent_channels >= 192
     state, _ = run(options(steps=1), tmp_path, [photo], config=start.config, start=start.light)
     assert state.counters.step == 1
-    assert state.counters.averaged == start.counters.averaged + 1
+
+
+def test_a_run_starts_from_bare_weights(folder, images):
+    config = ModelConfig(widths=(4, 4, 4), synthesis_widths=(4, 4, 4), latent_channels=4)
+    torch.manual_seed(3)
+    weights = {name: value.clone() for name, value in CodecModel(config).state_dict().items()}
+    save_file(weights, folder / "bare.safetensors", {"config": config.to_json()})
+    given = ["--resume-weights", "bare.safetensors", "--learning-rate", 1e-9, *TINY]
+    train(images, "--steps", 1, *given)
+    trained = load_checkpoint(folder / "run" / "last.safetensors")
+    assert trained.counters.step == 1
+    for name, value in weights.items():
+        torch.testing.assert_close(trained.weights[name], value, atol=1e-6, rtol=0)
+
+
+def test_ctrl_c_while_entropy_coding_is_fitted_says_how_to_export_later(
+    folder, images, monkeypatch
+):
+    notes = []
+
+    def interrupt(doing, done):
+        if done > 0.5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FitProgress, "share", lambda self, doing, done: interrupt(doing, done))
+        patch.setattr(Monitor, "note", lambda self, text: notes.append(text))
+        assert exit_code(images, "--steps", 2, *TINY) == 130
+    assert load_checkpoint(folder / "run" / "last.safetensors").counters.step == 2
+    assert not (folder / "run" / "model.safetensors").exists()
+    message, command = notes[-1].split("later\n")
+    assert "stopped before the model was made; run/last.safetensors holds the run" in message
+    program, *arguments = shlex.split(command)
+    assert program == "gdncodec"
+    gdncodec(*arguments)
+    gdncodec("compress", "img.png", "--model", "run/model.safetensors")
 
 
 def test_weights_begin_a_run_with_a_new_optimiser_and_their_own_average(tmp_path, photo):

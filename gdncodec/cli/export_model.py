@@ -47,7 +47,7 @@ def export_model(
     """Make a model of CHECKPOINT, as the end of a training run does.
 
     CHECKPOINT is one that `gdncodec train` left, such as last.safetensors, or a safetensors file of
-    a network's weights whose metadata hold its configuration. It takes about a minute.
+    a network's weights whose metadata hold its configuration. It takes a minute or two.
     """
     path, wanted = destination(
         checkpoint, checkpoint.name.removesuffix(checkpoint.suffix), name, output, force

@@ -16,7 +16,7 @@ from gdncodec.entropy.contexts import LEVELS, QUALITY_ROWS, SILENT, Contexts, Pl
 from gdncodec.entropy.counting import LARGEST, Counts, count_symbols
 from gdncodec.entropy.phases import PHASES
 from gdncodec.entropy.prediction import differences
-from gdncodec.entropy.weights import QUIET, fit_groups, fit_weights
+from gdncodec.entropy.regression import QUIET, fit_groups, fit_weights
 from gdncodec.errors import ModelError
 from gdncodec.threads import one_blas_thread, processors
 
@@ -28,10 +28,11 @@ __all__ = ["COUNTED_ROWS", "fit_contexts"]
 COUNTED_ROWS = tuple(range(0, QUALITY_ROWS, 5))
 """Whole qualities at which symbols are counted."""
 
+_WOKEN = 0.2  # share of the channels that have to wake or fall silent to deserve a new set
+_MOST_SETS = 8
+_SAMPLED = 4  # every fourth image shows which channels are awake, and which are predicted
 _PREDICTED_ROW = 50  # whole quality at which the predicted channels are chosen
 _PREDICTED = 0.8  # they are those whose mean magnitude falls to this share or less
-_WOKEN = 0.2  # share of the channels that have to wake or fall silent to deserve a new set
-_SAMPLED = 4  # every fourth image shows which channels are awake
 _SILENT = 2e-5  # channels with a smaller share of nonzero symbols are not coded
 _BANK_STEP = 10  # the bank is fitted to every tenth whole quality
 _PRIOR = 8.0  # symbols' worth of the channel's own histogram behind each context
@@ -64,21 +65,18 @@ def fit_contexts(
         each channel and quality, ``bits_contexts`` with contexts.
     """
     energies, sets, counted = [], [], []
-    predicted = np.zeros(0, np.uint16)
     for done, row in _shown(COUNTED_ROWS):
         progress(f"latents at quality {row}", _LATENTS * done)
-        sample = _symbols(latents_at(row)[::_SAMPLED], gains[row])
-        energies.append(_energies(sample))
-        if row == _PREDICTED_ROW:
-            predicted = _predicted(sample)
+        energies.append(_energies(_symbols(latents_at(row)[::_SAMPLED], gains[row])))
     set_of = _divide(energies)
+    predicted = _predicted(_symbols(latents_at(_PREDICTED_ROW)[::_SAMPLED], gains[_PREDICTED_ROW]))
     for done, row in _shown(_middles(set_of)):
         progress(f"contexts at quality {row}", _LATENTS + _SETS * done)
         sets.append(_fit_set(_symbols(latents_at(row), gains[row]), predicted))
     for place, (done, row) in enumerate(_shown(COUNTED_ROWS)):
         progress(f"symbols at quality {row}", _LATENTS + _SETS + _COUNTS * done)
         near = {number: sets[number] for number in set_of[max(place - 2, 0) : place + 2]}
-        counted.append(_count(row, _symbols(latents_at(row), gains[row]), predicted, near))
+        counted.append(_count(row, _symbols(latents_at(row), gains[row]), near, predicted))
     progress("tables", _LATENTS + _SETS + _COUNTS)
     bank = _fit_bank(counted, set_of)
     costs = np.stack([code_lengths(f, LARGEST) for f in bank.split]).astype(np.float32)
@@ -108,11 +106,10 @@ class _Set(NamedTuple):
     neighbours: NDArray[np.int16]
 
     def plan(self, coded: NDArray[np.bool_]) -> Plan:
-        """Return how these channels (M,) are coded, as if there were no others."""
+        """Return how these channels (M,) are coded, without the others and predictions."""
         table_of = np.zeros((int(coded.sum()), PHASES, LEVELS), np.uint8)
         weights = self.weights[:, coded][:, :, coded]
-        neighbours, predicted = self.neighbours[:, coded], np.zeros(0, np.uint16)
-        return Plan(self.groups[coded], weights, neighbours, table_of, predicted)
+        return Plan(self.groups[coded], weights, self.neighbours[:, coded], table_of, np.arange(0))
 
 
 @dataclass(frozen=True)
@@ -161,24 +158,21 @@ def _energies(symbols: list[NDArray[np.float32]]) -> NDArray[np.float64]:
     return np.asarray(total / sum(k[0].size for k in symbols))
 
 
-def _predicted(symbols: list[NDArray[np.float32]]) -> NDArray[np.uint16]:
-    """Return the channels whose differences from predictions are much smaller than they are."""
-    plain = _energies(symbols)
-    left = _energies([differences(k, np.arange(plain.size)) for k in symbols])
-    return np.flatnonzero((left <= _PREDICTED * plain) & (plain > QUIET)).astype(np.uint16)
-
-
 def _divide(energies: list[NDArray[np.float64]]) -> list[int]:
-    """Return the number of the set of each counted quality, rising from 0.
-
-    Another set begins where enough channels are quiet that were not in the first quality of the
-    set, or the other way round.
-    """
+    """Return the number of the set of each counted quality, rising from 0."""
     active = [of_row > QUIET for of_row in energies]
+    share = _WOKEN
+    while (numbers := _stages(active, share))[-1] >= _MOST_SETS:
+        share *= 1.25
+    return numbers
+
+
+def _stages(active: list[NDArray[np.bool_]], share: float) -> list[int]:
+    """Number stages of which each begins where enough channels have changed since the last one."""
     first, numbers = 0, [0]
     for place in range(1, len(active)):
         changed = (active[place] != active[first]).sum()
-        if changed > _WOKEN * (active[place] | active[first]).sum():
+        if changed > share * (active[place] | active[first]).sum():
             first = place
         numbers.append(numbers[-1] + (first == place))
     return numbers
@@ -190,19 +184,26 @@ def _middles(set_of: list[int]) -> list[int]:
     return [COUNTED_ROWS[of_set[len(of_set) // 2]] for of_set in places]
 
 
+def _predicted(symbols: list[NDArray[np.float32]]) -> NDArray[np.uint16]:
+    """Return the channels whose differences from predictions are much smaller than they are."""
+    every = np.arange(len(symbols[0]))
+    plain, left = _energies(symbols), _energies([differences(k, every) for k in symbols])
+    return np.flatnonzero((left <= _PREDICTED * plain) & (plain > QUIET)).astype(np.uint16)
+
+
 def _fit_set(symbols: list[NDArray[np.float32]], predicted: NDArray[np.uint16]) -> _Set:
-    found = [differences(k, predicted) for k in symbols]
-    groups = fit_groups(_energies(found), predicted)
-    return _Set(groups, *fit_weights(found, groups))
+    coded = [differences(k, predicted) for k in symbols]
+    groups = fit_groups(_energies(coded), predicted)
+    return _Set(groups, *fit_weights(coded, groups))
 
 
 def _count(
     row: int,
     symbols: list[NDArray[np.float32]],
-    predicted: NDArray[np.uint16],
     sets: dict[int, _Set],
+    predicted: NDArray[np.uint16],
 ) -> _Counted:
-    """Count what is coded at a quality with each of some sets, by number."""
+    """Count the symbols of a quality with each of some sets, by number."""
     positions = sum(k[0].size for k in symbols)
     busy = sum(np.count_nonzero(k, axis=(1, 2)) for k in symbols)
     coded = np.asarray(busy > _SILENT * positions)

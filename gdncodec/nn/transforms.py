@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from gdncodec.config import ModelConfig, Padding
 from gdncodec.nn.nodes import Place, place
@@ -53,7 +54,9 @@ class _Replicate(nn.Module):
         self._width = width
 
     def forward(self, x: Tensor) -> Tensor:
-        return _replicate(x, self._width)
+        if torch.is_grad_enabled():
+            return _replicate(x, self._width)
+        return pad(x, (self._width,) * 4, mode="replicate")
 
 
 class Transform(nn.Sequential):

@@ -27,12 +27,12 @@ _SWEEPS = 20
 def fit_groups(energy: NDArray[np.float64], predicted: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Return the group of each channel, in order of falling energy; quiet channels come last.
 
-    Predicted channels gain more from knowing other channels than those gain from them: so the last
-    groups have one of them each.
+    The contexts of predicted channels gain more from other channels than the others from theirs: so
+    the last groups have one of them each.
 
     Args:
         energy: mean magnitude of each channel, (M,).
-        predicted: (P,), as in :class:`gdncodec.entropy.contexts.Contexts`.
+        predicted: (P,) channels whose differences from predictions are coded.
     """
     order = np.argsort(-energy, kind="stable")
     active = int((energy > QUIET).sum())
@@ -40,7 +40,7 @@ def fit_groups(energy: NDArray[np.float64], predicted: NDArray[np.uint16]) -> ND
     for group, members in enumerate(np.array_split(order[:active], _GROUPS)):
         groups[members] = group
     ranked = predicted[np.argsort(-energy[predicted], kind="stable")]
-    groups[ranked] = max(_GROUPS - ranked.size, 0) + np.arange(ranked.size) % _GROUPS
+    groups[ranked] = np.maximum(_GROUPS - ranked.size, 0) + np.arange(ranked.size) % _GROUPS
     return groups
 
 
