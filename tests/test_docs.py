@@ -84,3 +84,26 @@ def test_commands_and_options_that_are_quoted_exist(page):
         known = {"--help"}.union(*(p.opts + p.secondary_opts for p in command.params))
         options = {word for word in words if re.fullmatch("--?[a-z][a-z-]*", word)}
         assert options <= known, f"gdncodec{named}: {options - known}"
+
+
+def leaves(command, words=()):
+    """Yield each command with the words that call it."""
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            yield from leaves(command.get_command(click.Context(command), name), (*words, name))
+    else:
+        yield words, command
+
+
+@pytest.mark.parametrize("leaf", [*leaves(main)], ids=lambda leaf: "-".join(leaf[0]))
+def test_every_option_of_a_command_stands_in_a_test_of_the_command(leaf):
+    words, command = leaf
+    tests = [path.read_text("utf-8") for path in (ROOT / "tests").glob("*.py")]
+    ours = [t for t in tests if all(re.search(rf"""["' ]{word}["' ]""", t) for word in words)]
+    missing = []
+    for option in command.params:
+        names = "|".join(map(re.escape, [*option.opts, *option.secondary_opts]))
+        used = re.compile(rf"""["' ](?:{names})["'= ]""")
+        if isinstance(option, click.Option) and not any(used.search(t) for t in ours):
+            missing.append(option.opts[-1])
+    assert not missing

@@ -8,6 +8,7 @@ import click
 
 from gdncodec.cli import options
 from gdncodec.cli.progress import FitProgress
+from gdncodec.cli.rare import RareOption, SortedCommand
 from gdncodec.extras import check_installed
 from gdncodec.threads import bounded
 
@@ -16,7 +17,7 @@ __all__ = ["train"]
 _folder = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
-@click.command()
+@click.command(cls=SortedCommand)
 @click.option(
     "--data",
     multiple=True,
@@ -81,21 +82,25 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
 )
 @click.option(
     "--decay",
+    cls=RareOption,
     type=click.FloatRange(0, 1),
     help="Fraction of the run, at its end, over which the learning rate decays.  [default: 0.25]",
 )
 @click.option(
     "--mixed",
+    cls=RareOption,
     type=click.FloatRange(0, 1),
     help="Fraction of the run, at its end, with rounded latents in the synthesis.  [default: 0.2]",
 )
 @click.option(
     "--drawn",
+    cls=RareOption,
     type=click.FloatRange(0, 1),
     help="Fraction of crops that are synthetic: flat colours, shapes, text.  [default: 0.05]",
 )
 @click.option(
     "--flat",
+    cls=RareOption,
     type=click.FloatRange(1, 64),
     help="Divisor of the quantisation bins that represent flat colours.  [default: 1]",
 )
@@ -108,6 +113,7 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
 )
 @click.option(
     "--compile",
+    cls=RareOption,
     type=click.Choice(["auto", "on", "off"]),
     help="Use torch.compile.  [default: auto: on CUDA and in long CPU runs]",
 )
