@@ -127,7 +127,9 @@ def test_view_writes_a_page_where_there_is_no_display(folder, monkeypatch, tmp_p
     assert temporary in page.parents
     text = page.read_text()
     assert 'src="image.png"' in text
-    assert "a&lt;b.gdn: 203 x 150 pixels" in text
+    assert "a&lt;b.gdn: 203 x 150, quality 50, " in text
+    assert " bpp " in text
+    assert "(keys: 1, 0)" in text
     with Image.open(page.with_name("image.png")) as image:
         assert image.size == (203, 150)
     assert names(folder) == ["a<b.gdn", "img.png"]

@@ -107,8 +107,10 @@ def view(source: Path, work: Work, **chosen: Any) -> None:
     with ProgressLine("decompressing", source, work.quiet) as progress:
         from gdncodec.cli.viewer import has_display, write_view
 
-        image, *_ = Decoding(computing=work.computing, **chosen)(source, progress)
-        png, page = write_view(image, source.name, f"{image.width} x {image.height} pixels")
+        image, header, size, _ = Decoding(computing=work.computing, **chosen)(source, progress)
+        rate = 8 * size / (image.width * image.height)
+        facts = f"{image.width} x {image.height}, quality {header.quality:g}"
+        png, page = write_view(image, source.name, f"{facts}, {size:,} bytes, {rate:.3f} bpp")
     if has_display() and click.launch(str(png)) == 0:
         page.unlink()
         if not work.quiet:

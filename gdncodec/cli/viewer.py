@@ -18,7 +18,8 @@ __all__ = ["has_display", "write_view"]
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="dark">
 <title>{title}</title>
 <style>
 body {{ margin: 0; background: #777; font: 14px sans-serif; }}
@@ -27,8 +28,15 @@ img {{ display: block; max-width: 100%; margin: auto; }}
 img:target {{ max-width: none; image-rendering: pixelated; }}
 a {{ color: #9cf; }}
 </style>
-<p>{title}: {facts} &nbsp; <a href="#pixels">every pixel</a> &nbsp; <a href="#">fit</a></p>
+<p>{title}: {facts} &nbsp; <a href="#pixels">every pixel</a> &nbsp; <a href="#">fit</a>
+&nbsp; (keys: 1, 0)</p>
 <img id="pixels" src="{source}" alt="{title}">
+<script>
+addEventListener("keydown", (event) => {{
+  if (event.key === "1") location.hash = "pixels";
+  if (event.key === "0") location.hash = "";
+}});
+</script>
 </html>
 """
 
