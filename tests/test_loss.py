@@ -74,6 +74,20 @@ def test_the_loss_weighs_distortion_by_lambda():
     assert criterion(bpp, distortion, lambdas).item() == pytest.approx((cost / usual).mean().item())
 
 
+def test_a_sample_of_enormous_cost_does_not_drown_the_others():
+    criterion = RateDistortionLoss((0.01, 0.1))
+    lambdas = torch.full((4,), 0.1)
+    criterion(torch.ones(4), torch.zeros(4), lambdas)  # the usual cost is 1
+    bpp = torch.tensor([1.0, 2.0, 7.9, 1000.0], requires_grad=True)
+    loss = criterion(bpp, torch.zeros(4), lambdas)
+    (gradient,) = torch.autograd.grad(loss, bpp)
+    usual = criterion.usual[-1].item()
+    expected = [1 / usual] * 3 + [8 / 1000]
+    assert (4 * gradient).tolist() == pytest.approx(expected, rel=1e-5)
+    capped = 8 * (1 + math.log(1000 / usual / 8))
+    assert 4 * loss.item() == pytest.approx(10.9 / usual + capped, rel=1e-5)
+
+
 def test_a_configuration_knows_its_metric():
     config = ModelConfig(metric="ms-ssim", lambdas=QUALITY_LAMBDAS["ms-ssim"])
     assert ModelConfig.from_json(config.to_json()) == config

@@ -56,7 +56,7 @@ def test_a_card_tells_how_to_repeat_the_run(card):
     assert card["tables"] == {"bits": 0.5}
     assert card["versions"]["torch"] == str(torch.__version__)
     assert card["versions"]["gdncodec"] == gdncodec.__version__
-    assert {"python", "numpy", "pillow", "pytorch_optimizer"} <= card["versions"].keys()
+    assert {"python", "numpy", "pillow", "safetensors"} <= card["versions"].keys()
     assert card["hardware"]["device"] == "cpu"
     assert card["hardware"]["threads"] == torch.get_num_threads()
 

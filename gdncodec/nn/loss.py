@@ -17,6 +17,10 @@ _MS_SSIM_SIDE = 160
 """Sides must be longer than this for five scales with a window of 11 pixels."""
 
 
+_LARGE = 8.0
+"""Cost relative to the usual one, above which it counts by its logarithm."""
+
+
 class RateDistortion(NamedTuple):
     """Rate and distortion of each image in a batch, each (N,)."""
 
@@ -86,7 +90,9 @@ class RateDistortionLoss(nn.Module):
     """``bpp + lambda * distortion``, each sample divided by the usual cost at its lambda.
 
     Without the division, samples with a high lambda would dominate the gradient. The usual cost is
-    a running mean, kept in a buffer at a few nodes and linear in log lambda between them.
+    a running mean, kept in a buffer at a few nodes and linear in log lambda between them. Above
+    eight times the usual cost r grows as ``8 (1 + log(r / 8))`` only, because patterns that no
+    network can code well would drown the rest of their batch.
 
     Args:
         lambdas: smallest and largest lambda.
@@ -129,4 +135,6 @@ class RateDistortionLoss(nn.Module):
             old = torch.where(self.usual.isnan(), costs.sum() / weight.sum(), self.usual)
             step = (1 - self.momentum) * weight.clamp(max=1)
             self.usual.copy_(old + step * (seen - old))
-        return (cost / (hats @ self.usual)).mean()
+        ratio = cost / (hats @ self.usual)
+        above = _LARGE * (1 + (ratio.clamp(min=_LARGE) / _LARGE).log())
+        return torch.where(ratio > _LARGE, above, ratio).mean()

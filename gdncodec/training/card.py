@@ -22,7 +22,7 @@ from gdncodec.training.options import TrainingOptions
 
 __all__ = ["for_model_file", "run_card", "write_card"]
 
-_PACKAGES = ("numpy", "pillow", "pytorch-msssim", "pytorch_optimizer", "safetensors")
+_PACKAGES = ("numpy", "pillow", "pytorch-msssim", "safetensors")
 """Packages besides PyTorch whose versions can affect the result."""
 
 _LISTED = 1000

@@ -3,11 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gdncodec.errors import UsageError
-from gdncodec.extras import check_installed
 from gdncodec.nn.model import CodecModel
+from gdncodec.training.soap import Soap
 
 __all__ = ["make_optimizer"]
 
@@ -16,9 +15,6 @@ _DENSITY = 5.0
 
 _SOAP = 3.0
 """Learning rate of SOAP relative to Adam."""
-
-_LARGEST_CORRELATED = 512
-"""Longest axis that SOAP preconditions: matrices of longer ones would cost more than they gain."""
 
 
 def make_optimizer(model: CodecModel, name: str, learning_rate: float) -> torch.optim.Optimizer:
@@ -38,7 +34,6 @@ def make_optimizer(model: CodecModel, name: str, learning_rate: float) -> torch.
         learning_rate: peak learning rate of the transforms under Adam, above 0.
 
     Raises:
-        GdnCodecError: the package that provides the optimiser is not installed.
         UsageError: there is no optimiser with that name.
     """
     density = list(model.density.parameters())
@@ -52,36 +47,7 @@ def make_optimizer(model: CodecModel, name: str, learning_rate: float) -> torch.
     if name == "adam":
         return torch.optim.Adam(groups, lr=peak, fused=True)
     if name == "soap":
-        return _soap(groups)
+        groups[1]["largest"] = 0
+        return Soap(groups, peak)
     msg = f"optimizer must be one of adam, soap, got {name!r}"
     raise UsageError(msg)
-
-
-def _soap(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    check_installed("pytorch_optimizer", extra="train")
-    from pytorch_optimizer import SOAP
-
-    groups[1]["max_precondition_dim"] = 1
-    optimizer: torch.optim.Optimizer = SOAP(
-        groups,
-        lr=groups[0]["peak"],
-        weight_decay=0.0,
-        precondition_frequency=10,
-        max_precondition_dim=_LARGEST_CORRELATED,
-        # The library fails to merge axes of weights so small that only one axis would remain.
-        merge_dims=False,
-    )
-    optimizer.register_step_post_hook(_as_from_a_file)
-    return optimizer
-
-
-def _as_from_a_file(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """Give the optimiser state the memory layout that it has when read from a checkpoint.
-
-    Files store no layout, and rounding in sums depends on it: otherwise a resumed run would differ
-    from one that was not interrupted.
-    """
-    for parameter, state in optimizer.state.items():
-        state["Q"] = [q.contiguous() if isinstance(q, Tensor) else q for q in state["Q"]]
-        if state["exp_avg_sq"].stride() != parameter.stride():
-            state["exp_avg_sq"] = torch.empty_like(parameter).copy_(state["exp_avg_sq"])

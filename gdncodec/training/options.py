@@ -22,7 +22,7 @@ _BINDING = (
 """Options that cannot change when a run is resumed."""
 
 _CUDA: dict[str, Any] = {"batch": 16, "crop": 256, "optimizer": "adam"}
-"""Defaults on a GPU; SOAP consists of many small operations and is not benchmarked there."""
+"""Defaults on a GPU; SOAP consists of many small operations and is not confirmed there yet."""
 
 _MS_SSIM: dict[str, Any] = {"crop": 192}
 """Smaller crops are too small for five scales."""

@@ -118,12 +118,9 @@ class TrainingState:
         """
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), _LARGEST_GRADIENT)
         bad = ~norm.isfinite()
-        if self.optimizer.defaults.get("fused"):
-            # As GradScaler does, so that the host need not wait for the device.
-            self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
-            self.optimizer.step()
-        elif not bad:
-            self.optimizer.step()
+        # As GradScaler does, so that the host need not wait for the device.
+        self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        self.optimizer.step()
         for buffer, old in zip(self._buffers, before, strict=True):
             buffer.copy_(torch.where(bad, old, buffer))
         self._follow()
