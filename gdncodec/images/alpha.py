@@ -71,7 +71,8 @@ def unpack_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
         return np.asarray(image.convert("L"))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = Image.MAX_IMAGE_PIXELS
-        msg = f"the alpha channel is over Pillow's limit of {limit:,}; Image.MAX_IMAGE_PIXELS raises it"
+        what = f"the alpha channel is over Pillow's limit of {limit:,}"
+        msg = f"{what}; Image.MAX_IMAGE_PIXELS raises it"
         raise FormatError(msg) from error
     except (OSError, ValueError, SyntaxError, LookupError, struct.error) as error:
         msg = f"the alpha channel is damaged ({error})"
