@@ -46,11 +46,9 @@ from safetensors.numpy import load, load_file, save
 
 from gdncodec.config import MID_GREY, ModelConfig, rate_position
 from gdncodec.entropy.coder import Tables
-from gdncodec.entropy.contexts import (
+from gdncodec.entropy.contexts import SILENT, Contexts, Plan
+from gdncodec.entropy.slices import (
     LARGEST_SYMBOL,
-    SILENT,
-    Contexts,
-    Plan,
     decode_slice,
     encode_slice,
     slice_information,

@@ -5,19 +5,21 @@ import pytest
 
 from gdncodec.entropy.coder import TOTAL_FREQUENCY, Tables
 from gdncodec.entropy.contexts import (
-    LARGEST_SYMBOL,
     LEVELS,
     MAX_WEIGHTS,
     QUALITY_ROWS,
     SILENT,
     Contexts,
+    levels_of,
+)
+from gdncodec.entropy.phases import PHASES, Magnitudes, by_phase
+from gdncodec.entropy.slices import (
+    LARGEST_SYMBOL,
     decode_slice,
     encode_slice,
-    levels_of,
     slice_information,
     slice_prices,
 )
-from gdncodec.entropy.phases import PHASES, Magnitudes, by_phase
 from gdncodec.errors import FormatError, ModelError
 
 M = 9

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from gdncodec.entropy.bank import fit_bank
-from gdncodec.entropy.contexts import encode_slice, slice_information
 from gdncodec.entropy.fitting import fit_contexts
 from gdncodec.entropy.regression import fit_groups
+from gdncodec.entropy.slices import encode_slice, slice_information
 
 
 def latents(count, seed):

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save
 
 from gdncodec.catalog import ModelEntry
 from gdncodec.config import ModelConfig
-from gdncodec.entropy.contexts import encode_slice
+from gdncodec.entropy.slices import encode_slice
 from gdncodec.errors import ModelError
 from gdncodec.modelchecks import largest_contexts
 from gdncodec.modelfile import load_model, save_model

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gdncodec.entropy.contexts import LARGEST_SYMBOL
+from gdncodec.entropy.slices import LARGEST_SYMBOL
 from gdncodec.tiles.geometry import Halo, cut, in_pixels, overlap, tiles, within
 
 if TYPE_CHECKING:

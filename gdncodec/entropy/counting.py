@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gdncodec.entropy.contexts import LEVELS, Plan, Step, levels_of
+from gdncodec.entropy.contexts import (
+    LEVELS,
+    Plan,
+    Step,
+    levels_of,
+)
 from gdncodec.entropy.phases import PHASES, Magnitudes, by_phase
 from gdncodec.threads import one_blas_thread, processors
 

@@ -12,7 +12,13 @@ import numpy as np
 
 from gdncodec.entropy.bank import fit_bank
 from gdncodec.entropy.coder import Tables, code_lengths
-from gdncodec.entropy.contexts import LEVELS, QUALITY_ROWS, SILENT, Contexts, Plan
+from gdncodec.entropy.contexts import (
+    LEVELS,
+    QUALITY_ROWS,
+    SILENT,
+    Contexts,
+    Plan,
+)
 from gdncodec.entropy.counting import LARGEST, Counts, count_symbols
 from gdncodec.entropy.phases import PHASES
 from gdncodec.entropy.prediction import differences
